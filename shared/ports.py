@@ -1,0 +1,219 @@
+"""What the rules need from outside, as protocols.
+
+Every implementation is thread-safe: an instance serves several requests at once. Owners are user
+ids that were verified; methods that take a `Caller` read with the caller's own token, so that
+row-level security decides what exists. "Not found" is an error in `get`-like methods and "no
+change" in `delete`-like ones. Every write is one transaction and safe to repeat.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Protocol
+
+from shared.records import (
+    AssembledObject,
+    AssemblyClaim,
+    Caller,
+    NewUpload,
+    PageKey,
+    Session,
+    SignedUrl,
+    StoredObject,
+    Upload,
+)
+
+
+class SessionRepository(Protocol):
+    """Keeps sessions."""
+
+    def init(self, owner: str, session_id: str, metadata: Mapping[str, Any]) -> Session:
+        """Create the session, or return the one the owner already has under this name."""
+
+    def list(
+        self, caller: Caller, *, limit: int, after: PageKey | None = None, user_id: str | None = None
+    ) -> list[Session]:
+        """Return up to `limit` sessions, newest first, that follow `after`.
+
+        Args:
+            user_id: Only this user's; a service caller sees everybody's without it.
+        """
+
+    def get(self, caller: Caller, session_id: str) -> Session:
+        """Return the caller's session of that name.
+
+        Raises:
+            SessionNotFoundError: There is none, or it is somebody else's, or it is being deleted.
+        """
+
+    def finalize(self, owner: str, session_id: str) -> Session:
+        """Close the session to uploads and sum up n_dat. Repeating it changes nothing.
+
+        Raises:
+            SessionNotFoundError: There is none.
+            UploadsUnfinishedError: Names the uploads that are open, assembling, or failed and not replaced.
+        """
+
+    def begin_delete(self, owner: str, session_id: str) -> tuple[str, list[str]]:
+        """Hide the session and stop its uploads and runs.
+
+        Returns:
+            The session's row id and the ids of its uploads, whose objects are to be deleted.
+
+        Raises:
+            SessionNotFoundError: There is none, or it is deleted already.
+            SessionBusyError: An upload is being assembled right now.
+        """
+
+    def finish_delete(self, owner: str, session_uuid: str) -> dict[str, int]:
+        """Delete every row of the session and free its quota.
+
+        Returns:
+            Rows deleted by table: sessions, uploads, training_results, models, scalers, visualizations,
+            evaluation_tables.
+
+        Raises:
+            SessionNotFoundError: Another call has finished the deletion.
+        """
+
+
+class UploadRepository(Protocol):
+    """Keeps uploads, their states and leases, and the quota they use."""
+
+    def create(self, owner: str, upload: NewUpload) -> Upload:
+        """Open an upload and count it against the owner's quota, both or neither.
+
+        An open upload of the same session, file name, size and sha256 is returned instead of a
+        second one, and nothing is counted: repeating a call whose answer was lost is harmless.
+
+        Raises:
+            SessionNotFoundError: The owner has no such session.
+            SessionFinalizedError: It takes no more uploads.
+            FileExistsInSessionError: Another upload holds the file name (details: uploadId, state).
+            SubscriptionRequiredError: The owner has no active subscription.
+            ProcessingLimitError: The period's uploads are used up (details: limit, used, resetsAt).
+            StorageLimitError: The stored bytes would pass the plan's limit (details: limit, used).
+            TooLargeError: The plan does not take files of this size (details: limit).
+        """
+
+    def get(self, caller: Caller, upload_id: str) -> Upload:
+        """Return one of the caller's uploads.
+
+        Raises:
+            UploadNotFoundError: There is none, or it is somebody else's.
+        """
+
+    def of_session(self, caller: Caller, session_id: str) -> list[Upload]:
+        """Return the uploads of one of the caller's sessions, oldest first; none if there is no such session."""
+
+    def extend(self, owner: str, upload_id: str) -> Upload:
+        """Push an open upload's expiry away, because its client is alive.
+
+        Raises:
+            UploadNotFoundError: There is none.
+            WrongStateError: It is not open (details: state).
+        """
+
+    def claim(self, owner: str, upload_id: str, lease_token: str, lease_s: int) -> AssemblyClaim:
+        """Take an open upload, or one whose lease ran out, for assembly.
+
+        Exactly one of several simultaneous callers gets CLAIMED; the others get BUSY, or DONE once it is assembled.
+
+        Raises:
+            UploadNotFoundError: There is none.
+            WrongStateError: It was aborted, expired or failed (details: state, failure).
+        """
+
+    def release(self, owner: str, upload_id: str, lease_token: str) -> None:
+        """Give a claimed upload back unchanged; nothing happens if the lease was lost."""
+
+    def record(self, owner: str, upload_id: str, lease_token: str, assembled: AssembledObject) -> Upload:
+        """Mark a claimed upload assembled. Repeating it returns the same upload.
+
+        Raises:
+            LeaseLostError: Another call has taken over.
+        """
+
+    def fail(self, owner: str, upload_id: str, lease_token: str, failure: Mapping[str, Any]) -> Upload:
+        """Mark a claimed upload failed, with the reason, and free its quota.
+
+        Raises:
+            LeaseLostError: Another call has taken over.
+        """
+
+    def abort(self, owner: str, upload_id: str) -> Upload:
+        """Mark an open or failed upload aborted and free its quota. Repeating it changes nothing.
+
+        Raises:
+            UploadNotFoundError: There is none.
+            WrongStateError: It is being assembled, is assembled or has expired (details: state).
+        """
+
+    def begin_sweep(self, *, max_age_hours: int, limit: int, dry_run: bool) -> list[Upload]:
+        """Return up to `limit` uploads whose objects can go, oldest first.
+
+        Stale open uploads are moved to `expiring` first, so that nothing can be assembled from them any more;
+        finished ones (assembled, failed, aborted) are returned until `finish_sweep` was called for them. An upload under a
+        live lease is never returned. With `dry_run`, nothing is changed.
+        """
+
+    def finish_sweep(self, upload_id: str) -> None:
+        """Note that the upload's temporary objects are gone; `expiring` becomes `expired` and its quota is freed."""
+
+    def begin_sweep_sessions(self, *, max_age_hours: int, limit: int) -> list[tuple[str, str]]:
+        """Return (owner, session_id) of deletions that were begun and never finished."""
+
+
+class ObjectStore(Protocol):
+    """One bucket."""
+
+    def list(self, prefix: str) -> list[StoredObject]:
+        """Return the objects below a prefix in name order."""
+
+    def stat(self, name: str) -> StoredObject:
+        """Describe one object.
+
+        Raises:
+            ObjectNotFoundError: There is none.
+        """
+
+    def compose(self, sources: Sequence[StoredObject], destination: str, content_type: str) -> StoredObject:
+        """Join 1 to 32 objects, in order, into one that must not exist yet.
+
+        Raises:
+            ObjectNotFoundError: A source is gone.
+            ObjectExistsError: The destination exists, or a source is no longer of the generation given.
+        """
+
+    def write(self, name: str, content: bytes | BinaryIO, content_type: str) -> StoredObject:
+        """Create an object. Its crc32c is checked by the store.
+
+        Raises:
+            ObjectExistsError: There is one of that name.
+        """
+
+    def read(self, name: str, *, generation: int | None = None, start: int = 0) -> Iterator[bytes]:
+        """Stream an object's bytes from `start` in pieces of up to 1 MiB, memory bounded.
+
+        Raises:
+            ObjectNotFoundError: There is none (of that generation).
+        """
+
+    def delete(self, objects: Iterable[StoredObject]) -> int:
+        """Delete objects of exactly these generations, several at a time.
+
+        Returns:
+            How many were there.
+        """
+
+
+class UrlSigner(Protocol):
+    """Signs requests to one bucket."""
+
+    def sign(
+        self,
+        method: str,
+        name: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> SignedUrl:
+        """Sign one request; it must then carry exactly these headers."""
