@@ -28,7 +28,7 @@ class SessionRepository(Protocol):
     def init(self, owner: str, session_id: str, metadata: Mapping[str, Any]) -> Session:
         """Create the session, or return the one the owner already has under this name."""
 
-    def list(
+    def page(
         self, caller: Caller, *, limit: int, after: PageKey | None = None, user_id: str | None = None
     ) -> list[Session]:
         """Return up to `limit` sessions, newest first, that follow `after`.

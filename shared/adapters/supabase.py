@@ -117,7 +117,7 @@ def translate(code: str | None, message: str | None, details: Any) -> errors.Ser
     Our SQL functions raise SQLSTATE `PT<status>` with one of our codes as message and JSON as detail; everything
     else comes from PostgREST or Postgres itself.
     """
-    if code and code.startswith("PT") and message in _ERRORS:
+    if code and message and code.startswith("PT") and message in _ERRORS:
         members = json.loads(details) if isinstance(details, str) and details else {}
         text = members.pop("message", "")
         retry_after_s = members.pop("retry_after_s", None)
@@ -132,6 +132,6 @@ def translate(code: str | None, message: str | None, details: Any) -> errors.Ser
     # 55P03: lock not available; PGRST000-003: PostgREST cannot reach the database. The rest is a defect of ours.
     if code and (code[:2] in {"08", "40", "53", "57"} or code == "55P03" or code.startswith("PGRST00")):
         return errors.DatabaseUnavailableError()
-    if code and code.isdecimal() and int(code) >= 500:  # noqa: PLR2004 - an HTTP status without a JSON body
+    if code and code.isdecimal() and int(code) >= 500:  # an HTTP status without a JSON body
         return errors.DatabaseUnavailableError()
     return errors.InternalError(f"The database refused a call: {code} {message}")
