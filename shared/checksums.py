@@ -1,7 +1,7 @@
 """crc32c of a whole from the crc32c of its parts, without reading either.
 
-A CRC is a remainder of polynomials over GF(2): appending n bytes multiplies the first part's remainder by x^(8n), so the
-checksum of a concatenation costs a few multiplications per part whatever the sizes. Checksums are written the way
+A CRC is a remainder of polynomials over GF(2): appending n bytes multiplies the first part's remainder by x^(8n), so
+the checksum of a concatenation costs a few multiplications per part whatever the sizes. Checksums are written the way
 Cloud Storage writes them, base64 of four big-endian bytes: https://cloud.google.com/storage/docs/hashes-etags
 """
 

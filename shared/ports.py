@@ -74,15 +74,22 @@ class SessionRepository(Protocol):
             SessionNotFoundError: Another call has finished the deletion.
         """
 
+    def unfinished_deletions(self, *, max_age_hours: int, limit: int) -> list[tuple[str, str]]:
+        """Return (owner, session_id) of up to `limit` deletions begun over `max_age_hours` (at most 1) hours ago."""
+
 
 class UploadRepository(Protocol):
     """Keeps uploads, their states and leases, and the quota they use."""
 
-    def create(self, owner: str, upload: NewUpload) -> Upload:
+    def create(self, owner: str, upload: NewUpload) -> tuple[Upload, bool]:
         """Open an upload and count it against the owner's quota, both or neither.
 
-        An open upload of the same session, file name, size and sha256 is returned instead of a
-        second one, and nothing is counted: repeating a call whose answer was lost is harmless.
+        An open upload of the same session, file name, size and sha256 is returned instead of a second one, and nothing
+        is counted: repeating a call whose answer was lost is harmless. A legacy upload is returned as long as its
+        number of chunks is the same, whatever its state, because every one of its chunks comes through here.
+
+        Returns:
+            The upload, and whether it is new.
 
         Raises:
             SessionNotFoundError: The owner has no such session.
@@ -151,15 +158,12 @@ class UploadRepository(Protocol):
         """Return up to `limit` uploads whose objects can go, oldest first.
 
         Stale open uploads are moved to `expiring` first, so that nothing can be assembled from them any more;
-        finished ones (assembled, failed, aborted) are returned until `finish_sweep` was called for them. An upload under a
-        live lease is never returned. With `dry_run`, nothing is changed.
+        finished ones (assembled, failed, aborted) are returned until `finish_sweep` was called for them. An upload
+        under a live lease is never returned. With `dry_run`, nothing is changed.
         """
 
     def finish_sweep(self, upload_id: str) -> None:
         """Note that the upload's temporary objects are gone; `expiring` becomes `expired` and its quota is freed."""
-
-    def begin_sweep_sessions(self, *, max_age_hours: int, limit: int) -> list[tuple[str, str]]:
-        """Return (owner, session_id) of deletions that were begun and never finished."""
 
 
 class ObjectStore(Protocol):

@@ -49,6 +49,19 @@ class AuthSettings:
 
 
 @dataclass(frozen=True)
+class Buckets:
+    """Names of the two buckets.
+
+    Attributes:
+        uploads: Chunks and data sets.
+        artifacts: Results and models.
+    """
+
+    uploads: str
+    artifacts: str
+
+
+@dataclass(frozen=True)
 class StorageSettings:
     """Buckets, and how URLs are signed.
 
@@ -163,6 +176,18 @@ def auth_settings(environ: Mapping[str, str]) -> AuthSettings:
         read.demand("SUPABASE_URL or JWT_ISSUER must be set")
     read.check()
     return settings
+
+
+def buckets(environ: Mapping[str, str]) -> Buckets:
+    """Read UPLOADS_BUCKET and ARTIFACTS_BUCKET, for functions that sign nothing.
+
+    Raises:
+        SettingsError: One is missing.
+    """
+    read = _Reader(environ)
+    names = Buckets(uploads=read.text("UPLOADS_BUCKET"), artifacts=read.text("ARTIFACTS_BUCKET"))
+    read.check()
+    return names
 
 
 def storage_settings(environ: Mapping[str, str]) -> StorageSettings:

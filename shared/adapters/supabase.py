@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from shared import errors
-from shared.records import Caller
+from shared.records import Caller, CallerKind
 from shared.settings import SupabaseSettings
 
 if TYPE_CHECKING:
@@ -79,13 +79,17 @@ class SupabaseDatabase:
             UnauthenticatedError: The database refuses the caller's token.
             DatabaseUnavailableError: It does not answer.
         """
-        key = self._settings.publishable_key
-        client = self._client({"apikey": key, "Authorization": f"Bearer {caller.token}"})
+        client = self._client(self._headers(caller))
         builder = client.from_(table).select(columns)
         for name, value in filters.items():
             builder.request.params = builder.request.params.add(name, value)
         rows: list[dict[str, Any]] = self._execute(builder)
         return rows
+
+    def _headers(self, caller: Caller) -> dict[str, str]:
+        if caller.kind is CallerKind.SERVICE:
+            return service_headers(self._settings.service_key)
+        return {"apikey": self._settings.publishable_key, "Authorization": f"Bearer {caller.token}"}
 
     @staticmethod
     def _execute(builder: Any) -> Any:
@@ -103,7 +107,7 @@ class SupabaseDatabase:
 def service_headers(key: str) -> dict[str, str]:
     """Return the headers that prove the service to Supabase.
 
-    New secret keys are not tokens and travel as `apikey` alone; a legacy service_role key is a token and is sent as both.
+    New secret keys are not tokens and travel as `apikey` alone; a legacy service_role key is a token, sent as both.
     https://supabase.com/docs/guides/api/api-keys
     """
     if key.startswith("sb_"):
@@ -128,7 +132,7 @@ def translate(code: str | None, message: str | None, details: Any) -> errors.Ser
     # https://docs.postgrest.org/en/latest/references/errors.html
     if code in {"PGRST301", "PGRST302", "PGRST303"}:
         return errors.UnauthenticatedError("The access token is not valid or has expired.")
-    # Class 08: connection; 53: out of resources; 57: operator intervention and time-outs; 40: serialization and deadlock;
+    # Class 08: connection; 53: out of resources; 57: operator intervention and time-outs; 40: serialization, deadlock;
     # 55P03: lock not available; PGRST000-003: PostgREST cannot reach the database. The rest is a defect of ours.
     if code and (code[:2] in {"08", "40", "53", "57"} or code == "55P03" or code.startswith("PGRST00")):
         return errors.DatabaseUnavailableError()

@@ -1,0 +1,243 @@
+"""Functions of uploads: create, sign, get, assemble, abort, the old upload-chunk, finalize, cleanup.
+
+Rules: shared/uploads.py. Cleanup also finishes deletions of sessions that were interrupted (shared/sessions.py).
+"""
+
+import json
+import os
+from functools import cache
+from typing import Any
+
+from shared.adapters.gcs import GcsObjectStore
+from shared.adapters.signing import GcsUrlSigner
+from shared.adapters.supabase import SupabaseDatabase
+from shared.adapters.supabase_sessions import SupabaseSessions
+from shared.adapters.supabase_uploads import SupabaseUploads
+from shared.errors import InvalidFieldError, InvalidRequestError
+from shared.fields import read_boolean
+from shared.records import Upload, UploadState
+from shared.sessions import SessionService
+from shared.settings import buckets, storage_settings, supabase_settings
+from shared.uploads import (
+    CLIENT_CONCURRENCY,
+    DEFAULT_MAX_AGE_HOURS,
+    SWEPT_PER_RUN,
+    LegacyChunk,
+    SignedChunk,
+    UploadService,
+)
+from shared.web.endpoint import Call, Reply, endpoint
+
+# An assembly mostly takes seconds; asking sooner finds nothing new.
+ASK_AGAIN_S = 2
+
+
+@cache
+def service() -> UploadService:
+    """Build the service on the first request; building it twice is harmless."""
+    database = SupabaseDatabase(supabase_settings(os.environ))
+    storage = storage_settings(os.environ)
+    return UploadService(
+        SupabaseUploads(database),
+        SupabaseSessions(database),
+        GcsObjectStore(storage.uploads_bucket),
+        GcsUrlSigner(storage, storage.uploads_bucket),
+    )
+
+
+@cache
+def session_service() -> SessionService:
+    """Build the service that finishes interrupted deletions."""
+    database = SupabaseDatabase(supabase_settings(os.environ))
+    names = buckets(os.environ)
+    return SessionService(
+        SupabaseSessions(database),
+        SupabaseUploads(database),
+        GcsObjectStore(names.uploads),
+        GcsObjectStore(names.artifacts),
+    )
+
+
+@endpoint
+def create_upload(call: Call) -> Reply:
+    """POST /uploads {sessionId, fileName, size, contentType?, sha256?, chunkSize?}: open an upload."""
+    fields = call.body("sessionId", "fileName", "size", optional=("contentType", "sha256", "chunkSize"))
+    upload, chunks, is_new = service().create(call.caller.user_id, fields)
+    data = {**_upload_json(upload), "concurrency": CLIENT_CONCURRENCY, "chunks": [_chunk_json(c) for c in chunks]}
+    return Reply(201 if is_new else 200, data)
+
+
+@endpoint
+def sign_chunks(call: Call) -> Reply:
+    """POST /uploads/{upload_id}/chunks {chunks: [{index, crc32c?}]}: signed PUT requests, each good for one write."""
+    body = call.body("chunks")
+    upload, chunks = service().sign_chunks(call.caller.user_id, call.path["upload_id"], body["chunks"])
+    return Reply(
+        200,
+        {
+            "uploadId": upload.id,
+            "expiresAt": upload.expires_at.isoformat(),
+            "chunks": [_chunk_json(chunk) for chunk in chunks],
+        },
+    )
+
+
+@endpoint
+def get_upload(call: Call) -> Reply:
+    """GET /uploads/{upload_id}: what the bucket holds of an upload."""
+    progress = service().get(call.caller, call.path["upload_id"])
+    received = [
+        {"index": chunk.index, "size": chunk.stored.size_bytes, "crc32c": chunk.stored.crc32c}
+        for chunk in progress.received
+    ]
+    return Reply(
+        200,
+        {
+            **_upload_json(progress.upload),
+            "concurrency": CLIENT_CONCURRENCY,
+            "received": received,
+            "receivedBytes": sum(chunk["size"] for chunk in received),
+            "missing": list(progress.missing),
+        },
+    )
+
+
+@endpoint
+def assemble_upload(call: Call) -> Reply:
+    """POST /uploads/{upload_id}/assemble: make one verified object of the chunks."""
+    call.optional_body()
+    upload = service().assemble(call.caller.user_id, call.path["upload_id"])
+    if upload.state is UploadState.ASSEMBLED:
+        return Reply(200, _upload_json(upload))
+    return Reply(202, _upload_json(upload), {"Retry-After": str(ASK_AGAIN_S)})
+
+
+@endpoint
+def abort_upload(call: Call) -> Reply:
+    """POST /uploads/{upload_id}/abort: give an upload up and delete its chunks."""
+    call.optional_body()
+    upload, n_objects = service().abort(call.caller.user_id, call.path["upload_id"])
+    return Reply(200, {"uploadId": upload.id, "state": upload.state, "objectsDeleted": n_objects})
+
+
+@endpoint
+def upload_chunk(call: Call) -> Reply:
+    """POST /upload-chunk: a chunk as multipart (stored here), or its metadata as JSON (answers a signed request)."""
+    owner = call.caller.user_id
+    if call.request.mimetype != "multipart/form-data":
+        upload, signed = service().sign_legacy_chunk(owner, _legacy_chunk(call.document()))
+        return Reply(
+            200,
+            {
+                "upload_id": upload.id,
+                "chunk_index": signed.index,
+                "total_chunks": upload.total_chunks,
+                "state": upload.state,
+                "chunk": _chunk_json(signed),
+            },
+        )
+    sent = call.request.files.get("chunk")
+    if sent is None:
+        raise InvalidFieldError("chunk", "is missing from the form")
+    chunk = _legacy_chunk(_form_metadata(call.request.form.get("metadata", "")))
+    upload, n_received = service().store_legacy_chunk(owner, chunk, sent.read())
+    return Reply(
+        200,
+        {
+            "chunk_saved": True,
+            "chunk_index": chunk.index,
+            "total_chunks": upload.total_chunks,
+            "progress": round(100 * n_received / upload.total_chunks, 2),
+            "upload_id": upload.id,
+            "state": upload.state,
+        },
+    )
+
+
+@endpoint
+def finalize_session(call: Call) -> Reply:
+    """POST /finalize-session {sessionId}: close a session to uploads and sum up its rows."""
+    body = call.body("sessionId")
+    session = service().finalize_session(call.caller, body["sessionId"])
+    return Reply(
+        200,
+        {
+            "session_id": session.session_id,
+            "status": session.status,
+            "n_dat": session.n_dat,
+            "database_saved": True,
+        },
+    )
+
+
+@endpoint
+def cleanup(call: Call) -> Reply:
+    """POST /cleanup {maxAgeHours?, dryRun?}: sweep abandoned uploads; called again while has_more."""
+    body = call.optional_body("maxAgeHours", "dryRun")
+    max_age_hours = body.get("maxAgeHours", DEFAULT_MAX_AGE_HOURS)
+    dry_run = read_boolean(body.get("dryRun", False), "dryRun")
+    sweep = service().sweep(max_age_hours=max_age_hours, dry_run=dry_run)
+    if not dry_run:
+        session_service().finish_deletions(max_age_hours=max_age_hours, limit=SWEPT_PER_RUN)
+    return Reply(
+        200,
+        {
+            "cleaned": sweep.n_uploads,
+            "objects_deleted": sweep.n_objects,
+            "bytes_freed": sweep.freed_bytes,
+            "has_more": sweep.has_more,
+            "dry_run": dry_run,
+        },
+    )
+
+
+def _upload_json(upload: Upload) -> dict[str, Any]:
+    return {
+        "uploadId": upload.id,
+        "sessionId": upload.session_id,
+        "fileName": upload.file_name,
+        "size": upload.size_bytes,
+        "contentType": upload.content_type,
+        "chunkSize": upload.chunk_size_bytes,
+        "totalChunks": upload.total_chunks,
+        "state": upload.state,
+        "expiresAt": upload.expires_at.isoformat(),
+        "crc32c": upload.crc32c,
+        "sha256": upload.sha256,
+        "nRows": upload.n_rows,
+        "failure": upload.failure,
+    }
+
+
+def _chunk_json(chunk: SignedChunk) -> dict[str, Any]:
+    return {
+        "index": chunk.index,
+        "size": chunk.size_bytes,
+        "url": chunk.request.url,
+        "method": chunk.request.method,
+        "headers": chunk.request.headers,
+    }
+
+
+def _form_metadata(text: str) -> dict[str, Any]:
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidFieldError("metadata", "must be a JSON object") from error
+    if not isinstance(metadata, dict):
+        raise InvalidFieldError("metadata", "must be a JSON object")
+    return metadata
+
+
+def _legacy_chunk(metadata: dict[str, Any]) -> LegacyChunk:
+    """Read what old clients send; they may send more, which is of no use here."""
+    # Some of them send a JSON body with the metadata inside it, as the form does.
+    inner = metadata.get("metadata", metadata)
+    if not isinstance(inner, dict):
+        raise InvalidRequestError("metadata must be an object.")
+    return LegacyChunk(
+        session_id=inner.get("sessionId"),
+        file_name=inner.get("fileName"),
+        index=inner.get("chunkIndex"),
+        total_chunks=inner.get("totalChunks"),
+    )

@@ -1,0 +1,180 @@
+"""`ObjectStore` on Cloud Storage; the only importer of its client."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from shared.errors import ObjectExistsError, ObjectNotFoundError, StorageUnavailableError
+from shared.records import StoredObject
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Bucket, Client
+
+# Of one HTTP exchange: connect, and between two packets of the answer.
+TIMEOUT_S = (3.05, 60)
+# All tries of one call together; below the shortest time limit of a function that uses storage.
+RETRY_DEADLINE_S = 25
+PIECE_BYTES = 1 << 20
+PARALLEL_DELETES = 16
+_LIST_FIELDS = "items(name,generation,size,crc32c,updated),nextPageToken"
+
+
+class GcsObjectStore:
+    """One bucket of Cloud Storage. Thread-safe; the client is built on first use."""
+
+    def __init__(self, bucket: str) -> None:
+        self._bucket_name = bucket
+
+    @cached_property
+    def _client(self) -> Client:
+        import requests.adapters  # noqa: PLC0415 - lazily, with the client below
+        from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415 - 0.6 s of CPU
+        from google.cloud.storage import Client  # noqa: PLC0415 - see above
+
+        is_emulated = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
+        client = Client(
+            project=os.environ.get("GOOGLE_CLOUD_PROJECT") or "local",
+            credentials=AnonymousCredentials() if is_emulated else None,
+        )
+        # As many connections as there are threads that delete or compose at once; the default of 10 warns and drops.
+        pool = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=64)
+        client._http.mount("https://", pool)  # noqa: SLF001 - the client offers no setting for it
+        client._http.mount("http://", pool)  # noqa: SLF001 - see above
+        return client
+
+    @property
+    def _bucket(self) -> Bucket:
+        return self._client.bucket(self._bucket_name)
+
+    @cached_property
+    def _retry(self) -> Any:
+        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415 - see _client
+
+        return DEFAULT_RETRY.with_deadline(RETRY_DEADLINE_S)
+
+    def list(self, prefix: str) -> list[StoredObject]:
+        """Return the objects below a prefix in name order: one call per 1,000 objects."""
+        with _translated():
+            blobs = self._client.list_blobs(
+                self._bucket, prefix=prefix, fields=_LIST_FIELDS, timeout=TIMEOUT_S, retry=self._retry
+            )
+            return [_described(blob) for blob in blobs]
+
+    def stat(self, name: str) -> StoredObject:
+        """Describe one object, or raise ObjectNotFoundError."""
+        with _translated():
+            blob = self._bucket.blob(name)
+            blob.reload(timeout=TIMEOUT_S, retry=self._retry)
+            return _described(blob)
+
+    def compose(self, sources: Sequence[StoredObject], destination: str, content_type: str) -> StoredObject:
+        """Join 1 to 32 objects into a new one; every source is pinned to its generation."""
+        with _translated():
+            bucket = self._bucket
+            blob = bucket.blob(destination)
+            blob.content_type = content_type
+            blob.compose(
+                [bucket.blob(source.name, generation=source.generation) for source in sources],
+                if_generation_match=0,
+                if_source_generation_match=[source.generation for source in sources],
+                timeout=TIMEOUT_S,
+                retry=self._retry,
+            )
+            return _described(blob)
+
+    def write(self, name: str, content: bytes | BinaryIO, content_type: str) -> StoredObject:
+        """Create an object, its crc32c sent along for the store to check."""
+        with _translated():
+            blob = self._bucket.blob(name)
+            options = {
+                "content_type": content_type,
+                "if_generation_match": 0,
+                "checksum": "crc32c",
+                "timeout": TIMEOUT_S,
+                "retry": self._retry,
+            }
+            if isinstance(content, bytes):
+                blob.upload_from_string(content, **options)
+            else:
+                blob.upload_from_file(content, rewind=True, **options)
+            return _described(blob)
+
+    def read(self, name: str, *, generation: int | None = None, start: int = 0) -> Iterator[bytes]:
+        """Stream an object in pieces of up to 1 MiB over one connection."""
+        query = {"alt": "media"} | ({"generation": str(generation)} if generation else {})
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        with _translated():
+            blob = self._bucket.blob(name)
+            # Not blob.open(): it asks for every 40 MiB anew and copies each piece twice (docs/limits.md).
+            url = f"{self._client._connection.API_BASE_URL}/download/storage/v1{blob.path}"  # noqa: SLF001
+            answer = self._client._http.get(  # noqa: SLF001 - the client's authorized session
+                url, params=query, headers=headers, stream=True, timeout=TIMEOUT_S
+            )
+            with answer:
+                if answer.status_code == 416:
+                    return
+                _raise_for(answer)
+                yield from answer.raw.stream(PIECE_BYTES, decode_content=False)
+
+    def delete(self, objects: Iterable[StoredObject]) -> int:
+        """Delete objects of exactly these generations, 16 at a time."""
+        with ThreadPoolExecutor(PARALLEL_DELETES) as pool:
+            return sum(pool.map(self._delete_one, objects))
+
+    def _delete_one(self, stored: StoredObject) -> bool:
+        try:
+            with _translated():
+                self._bucket.blob(stored.name).delete(
+                    if_generation_match=stored.generation, timeout=TIMEOUT_S, retry=self._retry
+                )
+        # Gone, or replaced by another generation that is not ours to delete.
+        except (ObjectNotFoundError, ObjectExistsError):
+            return False
+        return True
+
+
+def _described(blob: Any) -> StoredObject:
+    return StoredObject(
+        name=blob.name,
+        generation=int(blob.generation),
+        size_bytes=int(blob.size or 0),
+        crc32c=blob.crc32c or "",
+        updated_at=blob.updated,
+    )
+
+
+def _raise_for(answer: Any) -> None:
+    from google.cloud.exceptions import from_http_response  # noqa: PLC0415 - see _client
+
+    if answer.status_code >= 400:
+        raise from_http_response(answer)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the client's errors into ours, in one place."""
+    import requests  # noqa: PLC0415 - see _client
+    import urllib3  # noqa: PLC0415 - see _client
+    from google.api_core import exceptions  # noqa: PLC0415 - see _client
+    from google.auth.exceptions import TransportError  # noqa: PLC0415 - see _client
+
+    try:
+        yield
+    except exceptions.NotFound as error:
+        raise ObjectNotFoundError(str(error)) from error
+    except exceptions.PreconditionFailed as error:
+        raise ObjectExistsError(str(error)) from error
+    except (
+        exceptions.ServerError,
+        exceptions.TooManyRequests,
+        exceptions.RetryError,
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+        TransportError,
+    ) as error:
+        raise StorageUnavailableError from error

@@ -1,0 +1,173 @@
+"""The rules of sessions: create, read, list, delete. Finalizing belongs to uploads (shared/uploads.py)."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.errors import InvalidFieldError, InvalidPageTokenError, SessionNotFoundError
+from shared.fields import is_uuid, read_session_id
+from shared.ports import ObjectStore, SessionRepository, UploadRepository
+from shared.records import (
+    Caller,
+    CallerKind,
+    PageKey,
+    Session,
+    Upload,
+    chunks_prefix,
+    data_sets_prefix,
+    models_prefix,
+    results_prefix,
+    steps_prefix,
+)
+
+LONGEST_METADATA_CHARACTERS = 16_384
+LARGEST_PAGE = 200
+DEFAULT_PAGE = 50
+
+
+@dataclass(frozen=True)
+class SessionPage:
+    """Sessions, newest first, and the token of the next page; empty at the end."""
+
+    sessions: Sequence[Session]
+    next_page_token: str
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What deleting a session removed: rows by table, and objects."""
+
+    rows: Mapping[str, int]
+    n_objects: int
+
+
+class SessionService:
+    """What callers may do with sessions."""
+
+    def __init__(
+        self,
+        sessions: SessionRepository,
+        uploads: UploadRepository,
+        upload_store: ObjectStore,
+        artifact_store: ObjectStore,
+    ) -> None:
+        self._sessions = sessions
+        self._uploads = uploads
+        self._upload_store = upload_store
+        self._artifact_store = artifact_store
+
+    def init(self, owner: str, session_id: Any, metadata: Any) -> Session:
+        """Create a session; repeating it returns the same one, with the metadata of the first time.
+
+        Raises:
+            InvalidFieldError: A name or metadata that is not allowed.
+            SessionBusyError: A session of this name is just being deleted.
+        """
+        return self._sessions.init(owner, read_session_id(session_id), _read_metadata(metadata))
+
+    def get(self, caller: Caller, session_id: str) -> tuple[Session, Sequence[Upload]]:
+        """Return a session with its uploads, oldest first.
+
+        Raises:
+            SessionNotFoundError: The caller has none of this name.
+        """
+        name = _existing_name(session_id)
+        return self._sessions.get(caller, name), self._uploads.of_session(caller, name)
+
+    def page(self, caller: Caller, *, limit: int, page_token: str, user_id: str | None) -> SessionPage:
+        """Return one page of sessions, newest first.
+
+        Args:
+            limit: At least 1; more than 200 is taken as 200.
+            page_token: Of the page before, or empty.
+            user_id: Whose sessions; only service callers may ask, and see everybody's without it.
+
+        Raises:
+            InvalidFieldError: A limit below 1, or a user id that is not allowed.
+            InvalidPageTokenError: A token this service has not made.
+        """
+        if limit < 1:
+            raise InvalidFieldError("limit", "must be at least 1")
+        if user_id is not None and caller.kind is not CallerKind.SERVICE and user_id != caller.user_id:
+            raise InvalidFieldError("user_id", "only service callers may read other users' sessions")
+        if user_id is not None and not is_uuid(user_id):
+            raise InvalidFieldError("user_id", "must be a uuid")
+        size = min(limit, LARGEST_PAGE)
+        after = _read_page_token(page_token) if page_token else None
+        # One more than asked for says whether there is another page.
+        found = self._sessions.page(caller, limit=size + 1, after=after, user_id=user_id)
+        sessions = found[:size]
+        return SessionPage(sessions, _page_token(sessions[-1]) if len(found) > size else "")
+
+    def delete(self, owner: str, session_id: str) -> Deletion:
+        """Delete a session with everything that belongs to it.
+
+        The session is hidden first, its objects go next and its rows last: killed at any point and called again (or
+        found by cleanup), the rest goes too.
+
+        Raises:
+            SessionNotFoundError: There is none, or it is deleted already.
+            SessionBusyError: An upload of it is being assembled.
+        """
+        session_uuid, upload_ids = self._sessions.begin_delete(owner, _existing_name(session_id))
+        prefixes = [data_sets_prefix(session_uuid)]
+        for upload_id in upload_ids:
+            prefixes += [chunks_prefix(upload_id), steps_prefix(upload_id)]
+        n_objects = sum(self._upload_store.delete(self._upload_store.list(prefix)) for prefix in prefixes)
+        for prefix in (results_prefix(session_uuid), models_prefix(session_uuid)):
+            n_objects += self._artifact_store.delete(self._artifact_store.list(prefix))
+        return Deletion(self._sessions.finish_delete(owner, session_uuid), n_objects)
+
+    def finish_deletions(self, *, max_age_hours: int, limit: int) -> int:
+        """Finish deletions that were interrupted; return how many."""
+        unfinished = self._sessions.unfinished_deletions(max_age_hours=max_age_hours, limit=limit)
+        n_finished = 0
+        for owner, session_id in unfinished:
+            try:
+                self.delete(owner, session_id)
+            # Its owner was faster.
+            except SessionNotFoundError:
+                continue
+            n_finished += 1
+        return n_finished
+
+
+def _existing_name(session_id: str) -> str:
+    """Return a name that a session can have; any other is the name of none."""
+    try:
+        return read_session_id(session_id)
+    except InvalidFieldError as error:
+        raise SessionNotFoundError from error
+
+
+def _read_metadata(value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidFieldError("metadata", "must be an object")
+    text = json.dumps(value)
+    if len(text) > LONGEST_METADATA_CHARACTERS:
+        raise InvalidFieldError("metadata", f"must have at most {LONGEST_METADATA_CHARACTERS} characters as JSON")
+    # Postgres keeps no NUL in text, and jsonb refuses it.
+    if "\\u0000" in text:
+        raise InvalidFieldError("metadata", "must not contain NUL characters")
+    return value
+
+
+def _page_token(session: Session) -> str:
+    text = json.dumps([session.created_at.isoformat(), session.id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_page_token(token: str) -> PageKey:
+    try:
+        created_at, row_id = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        key = PageKey(datetime.fromisoformat(created_at), row_id)
+    except (ValueError, TypeError) as error:
+        raise InvalidPageTokenError from error
+    if key.created_at.tzinfo is None or not is_uuid(key.id):
+        raise InvalidPageTokenError
+    return key
