@@ -39,7 +39,7 @@ def count_rows(pieces: Iterable[bytes], delimiter: str) -> int:
     Raises:
         DataSetError: The bytes are no such table; details name the line (from 1), where it is known.
     """
-    text = io.TextIOWrapper(io.BufferedReader(_PieceReader(pieces)), encoding="utf-8-sig", newline="")
+    text = io.TextIOWrapper(io.BufferedReader(PieceReader(pieces)), encoding="utf-8-sig", newline="")
     csv.field_size_limit(_LONGEST_CELL_CHARACTERS)
     reader = csv.reader(text, delimiter=delimiter)
     try:
@@ -81,7 +81,7 @@ def _is_blank(row: list[str]) -> bool:
     return not row or (len(row) == 1 and not row[0].strip(" \t"))
 
 
-class _PieceReader(io.RawIOBase):
+class PieceReader(io.RawIOBase):
     """Presents an iterable of byte strings as a raw stream."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
