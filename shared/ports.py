@@ -6,18 +6,27 @@ row-level security decides what exists. "Not found" is an error in `get`-like me
 change" in `delete`-like ones. Every write is one transaction and safe to repeat.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from shared.records import (
     AssembledObject,
     AssemblyClaim,
     Caller,
+    DataFile,
     NewUpload,
     PageKey,
+    ResultItem,
+    ResultKind,
+    Run,
     Session,
     SignedUrl,
     StoredObject,
+    TrainingClaim,
+    TrainingOutcome,
+    TrainingRequest,
+    TrainingTask,
     Upload,
 )
 
@@ -221,3 +230,133 @@ class UrlSigner(Protocol):
         query: Mapping[str, str] | None = None,
     ) -> SignedUrl:
         """Sign one request; it must then carry exactly these headers."""
+
+
+class TrainingRepository(Protocol):
+    """Keeps runs, their models and results. Leases work as those of uploads do."""
+
+    def start(self, owner: str, session_id: str, request: TrainingRequest) -> tuple[Run, Sequence[TrainingTask]]:
+        """Begin a run on the session's assembled tables, or return the one in progress for an equal request.
+
+        Returns:
+            The run, and the tasks that the queue must have: of a new run all, of a repeated request those that are
+            not being worked on. A task that seems lost comes with a new number.
+
+        Raises:
+            SessionNotFoundError: The owner has no such session.
+            SessionNotFinalizedError: It still takes uploads (details: status).
+            TrainingInProgressError: Another request is being worked on (details: run_id).
+            SubscriptionRequiredError: The owner has no active subscription.
+            DataSetError: The session has no table.
+        """
+
+    def claim(self, model_id: str, lease_token: str, lease_s: int) -> TrainingClaim:
+        """Take a queued model, or one whose lease ran out, for training.
+
+        After 5 attempts that came to nothing, the model is failed instead and the answer is DONE.
+
+        Raises:
+            ModelNotFoundError: There is none, or its session is being deleted.
+        """
+
+    def report(self, model_id: str, lease_token: str, lease_s: int, progress: float) -> None:
+        """Note progress and extend the lease.
+
+        Raises:
+            ModelNotFoundError: There is none, or its session is being deleted.
+            LeaseLostError: Another call has taken over.
+        """
+
+    def release(self, model_id: str, lease_token: str) -> None:
+        """Give a claimed model back to the queue; nothing happens if the lease was lost."""
+
+    def publish(self, model_id: str, lease_token: str, published: Mapping[str, Any]) -> tuple[Run, bool]:
+        """Note what training came to; repeating it changes nothing.
+
+        Returns:
+            The run, and whether this was the last of its models to finish.
+
+        Raises:
+            ModelNotFoundError: There is none, or its session is being deleted.
+            LeaseLostError: Another call has taken over.
+        """
+
+    def fail(self, model_id: str, lease_token: str, detail: str) -> tuple[Run, bool]:
+        """Note why training failed; otherwise as `publish`."""
+
+    def complete(self, run_id: str, manifest: Mapping[str, Any], document: Mapping[str, Any]) -> Run:
+        """Record a run's manifest and results, and move its session on. Repeating it changes nothing.
+
+        Raises:
+            RunNotFoundError: There is none, or its session is being deleted.
+            TrainingInProgressError: A model is not finished.
+        """
+
+    def record(self, owner: str, session_uuid: str, manifest: Mapping[str, Any], document: Mapping[str, Any]) -> Run:
+        """Take in the manifest of another trainer as a run of its own. Repeating it changes nothing.
+
+        Raises:
+            SessionNotFoundError: The owner has no such session.
+        """
+
+    def mark(self, run_id: str, verdicts: Mapping[str, str | None]) -> Run:
+        """Make pending models ready (None) or refused (the reason), by model id. Repeating it changes nothing."""
+
+    def of_session(self, caller: Caller, session_id: str) -> tuple[str, list[Run]]:
+        """Return the session's row id and its runs, newest first.
+
+        Raises:
+            SessionNotFoundError: The caller has no such session.
+        """
+
+    def results(self, caller: Caller, session_id: str, kind: ResultKind) -> list[ResultItem]:
+        """Return one list of results of the newest completed run, in the trainer's order; none without a run.
+
+        Raises:
+            SessionNotFoundError: The caller has no such session.
+        """
+
+
+class TaskQueue(Protocol):
+    """Hands tasks to run-training, each at least once."""
+
+    def enqueue(self, task: TrainingTask) -> None:
+        """Queue a task; one that was queued before under its number is not queued again.
+
+        Raises:
+            QueueUnavailableError: The queue does not answer.
+        """
+
+
+class Trainer(Protocol):
+    """Trains one model."""
+
+    def train(
+        self,
+        name: str,
+        request: TrainingRequest,
+        data_set: Sequence[DataFile],
+        folder: Path,
+        progress: Callable[[float], None],
+    ) -> TrainingOutcome:
+        """Read the tables, train, evaluate, and write the model's files into `folder`.
+
+        The same request on the same data gives the same metrics.
+
+        Args:
+            progress: Called with 0 to 1 every few seconds; what it raises ends the training.
+
+        Raises:
+            DataSetError: The data cannot be trained on; the text says why.
+        """
+
+
+class TableReader(Protocol):
+    """Describes tables for plots."""
+
+    def describe(self, file: DataFile, points: int) -> Mapping[str, Any]:
+        """Return n_rows, is_sampled and, for each column, statistics and a series of at most `points` points.
+
+        Raises:
+            DataSetError: The file is not the table it claims to be.
+        """

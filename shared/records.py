@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 
@@ -233,3 +234,234 @@ def results_prefix(session_uuid: str) -> str:
 def models_prefix(session_uuid: str) -> str:
     """Return the prefix of a session's saved models in the artifacts bucket."""
     return f"models/{session_uuid}/"
+
+
+class RunStatus(StrEnum):
+    """queued -> running -> completed | failed."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class ModelStatus(StrEnum):
+    """queued -> training -> pending | failed; pending -> ready | refused.
+
+    `pending` is published and not yet checked. `unsupported` is for documents of the old backend.
+    """
+
+    QUEUED = "queued"
+    TRAINING = "training"
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+    UNSUPPORTED = "unsupported"
+    REFUSED = "refused"
+
+
+# The models of the reference trainer and the framework of each.
+TRAINABLE_MODELS: Mapping[str, str] = {
+    "linear_regression": "sklearn",
+    "random_forest": "sklearn",
+    "dense_network": "keras",
+}
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What is to be trained.
+
+    Attributes:
+        target: Column to predict.
+        models: Names, keys of TRAINABLE_MODELS, without repetition.
+        test_fraction: Part of the rows that is held out for evaluation, in (0, 1).
+        seed: Decides the split and every random choice of the models.
+    """
+
+    target: str
+    models: tuple[str, ...]
+    test_fraction: float
+    seed: int
+    task: str = "regression"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One assembled table, pinned to the generation that a run was started with."""
+
+    upload_id: str
+    file_name: str
+    content_type: str
+    object_name: str
+    generation: int
+    size_bytes: int
+    crc32c: str | None
+    sha256: str | None
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file of a model in the artifacts bucket.
+
+    Attributes:
+        format: keras, h5, skops or pkl.
+        loads_code: Opening it can run code that its writer chose.
+    """
+
+    format: str
+    object_name: str
+    generation: int | None
+    size_bytes: int
+    sha256: str
+    media_type: str
+    loads_code: bool
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """One model of a run, from its task to its files.
+
+    Attributes:
+        path: Unique in its session: <run id>/<name>.
+        progress: 0 to 1.
+        attempts: Times that a task took it up.
+        metrics: Values by split and metric, in the target's unit.
+        published: What the task wrote (files, parameters, scalers, charts, ...); empty where it was not asked for.
+    """
+
+    id: str
+    run_id: str
+    session_uuid: str
+    name: str
+    path: str
+    class_name: str | None
+    framework: str
+    status: ModelStatus
+    status_detail: str | None
+    progress: float
+    attempts: int
+    files: tuple[ModelFile, ...]
+    metrics: Mapping[str, Mapping[str, float]]
+    created_at: datetime
+    updated_at: datetime
+    published: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a session's data sets.
+
+    Attributes:
+        request: As asked for; a trainer of somebody else's may leave it empty.
+        manifest: {object, generation, bytes, sha256} of the manifest, once there is one.
+    """
+
+    id: str
+    session_uuid: str
+    session_id: str
+    owner: str
+    status: RunStatus
+    request: Mapping[str, Any]
+    data_set: tuple[DataFile, ...]
+    manifest: Mapping[str, Any] | None
+    failure: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    models: tuple[TrainedModel, ...]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its results, or its failure, are recorded."""
+        return self.status in {RunStatus.COMPLETED, RunStatus.FAILED}
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """One message to the queue: train this model. The number tells a new task from a repeated one."""
+
+    model_id: str
+    number: int
+
+
+@dataclass(frozen=True)
+class TrainingClaim:
+    """The answer to taking up a model, with its run.
+
+    Attributes:
+        are_models_finished: Nothing is left to train; the run's results can be published.
+        busy_s: Where somebody else trains the model: the rest of their lease [s].
+    """
+
+    outcome: ClaimOutcome
+    run: Run
+    are_models_finished: bool
+    busy_s: int | None = None
+
+
+class ResultKind(StrEnum):
+    """The lists of a run's results; the values are their tables."""
+
+    SCALERS = "scalers"
+    VISUALIZATIONS = "training_visualizations"
+    EVALUATION_TABLES = "evaluation_tables"
+
+
+@dataclass(frozen=True)
+class ResultItem:
+    """One scaler, chart or table as its trainer described it."""
+
+    id: str
+    run_id: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file that a trainer wrote into its working folder."""
+
+    format: str
+    path: Path
+    media_type: str
+    loads_code: bool
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """What training one model came to: files and a description for the manifest (docs/results.md).
+
+    Attributes:
+        metrics: By split ("train", "test") and metric ("rmse", "mae", "r2"), in the target's unit.
+        signature: Inputs and outputs: names, dtype, shape, unit ("raw", or "scaled" by the named scaler).
+        scalers: Parameters, formula and inverse of each.
+        charts: Kind, titles, encoding and data columns of each.
+        description: The rest of the manifest's entry: features, ignored columns, split, check, params, environment.
+    """
+
+    class_name: str
+    files: tuple[WrittenFile, ...]
+    metrics: Mapping[str, Mapping[str, float]]
+    signature: Mapping[str, Any]
+    scalers: tuple[Mapping[str, Any], ...]
+    charts: tuple[Mapping[str, Any], ...]
+    description: Mapping[str, Any]
+
+
+# Version of the manifest that a trainer writes; a change that old readers misread gets another number.
+MANIFEST_SCHEMA = 1
+
+
+def run_prefix(session_uuid: str, run_id: str) -> str:
+    """Return the prefix of one run's results in the artifacts bucket."""
+    return f"{results_prefix(session_uuid)}{run_id}/"
+
+
+def manifest_name(session_uuid: str, run_id: str) -> str:
+    """Return the object name of a run's manifest: written last and once."""
+    return f"{run_prefix(session_uuid, run_id)}manifest.json"
+
+
+def model_prefix(session_uuid: str, run_id: str, name: str) -> str:
+    """Return the prefix of one model's files; each attempt at training it has a folder below."""
+    return f"{run_prefix(session_uuid, run_id)}{name}/"

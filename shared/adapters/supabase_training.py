@@ -1,0 +1,211 @@
+"""`TrainingRepository` on Supabase."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from shared.adapters.supabase import SupabaseDatabase
+from shared.errors import SessionNotFoundError
+from shared.records import (
+    TRAINABLE_MODELS,
+    Caller,
+    ClaimOutcome,
+    DataFile,
+    ModelFile,
+    ModelStatus,
+    ResultItem,
+    ResultKind,
+    Run,
+    RunStatus,
+    TrainedModel,
+    TrainingClaim,
+    TrainingRequest,
+    TrainingTask,
+)
+
+_RUN_COLUMNS = "id,session_uuid,user_id,status,request,data_set,manifest,failure,created_at,finished_at"
+_MODEL_COLUMNS = (
+    "id,run_id,session_uuid,name,path,class,framework,status,status_detail,progress,attempts,files,metrics,published,"
+    "created_at,updated_at"
+)
+
+
+class SupabaseTraining:
+    """Runs, models and results: read as the user, written through SQL functions."""
+
+    def __init__(self, database: SupabaseDatabase) -> None:
+        self._database = database
+
+    def start(self, owner: str, session_id: str, request: TrainingRequest) -> tuple[Run, Sequence[TrainingTask]]:
+        """Begin a run, or return the equal one in progress, with the tasks to queue."""
+        models = [{"name": name, "framework": TRAINABLE_MODELS[name]} for name in request.models]
+        started = self._database.call(
+            "start_run_v1", owner=owner, session_id=session_id, request=asdict(request), models=models
+        )
+        tasks = [TrainingTask(task["model_id"], task["number"]) for task in started["tasks"]]
+        return read_run(started["run"]), tasks
+
+    def claim(self, model_id: str, lease_token: str, lease_s: int) -> TrainingClaim:
+        """Take a model for training."""
+        claim = self._database.call("claim_model_v1", model_id=model_id, lease_token=lease_token, lease_s=lease_s)
+        return TrainingClaim(
+            ClaimOutcome(claim["outcome"]), read_run(claim["run"]), claim["is_run_finished"], claim["busy_s"]
+        )
+
+    def report(self, model_id: str, lease_token: str, lease_s: int, progress: float) -> None:
+        """Note progress and extend the lease."""
+        self._database.call(
+            "report_progress_v1", model_id=model_id, lease_token=lease_token, lease_s=lease_s, progress=progress
+        )
+
+    def release(self, model_id: str, lease_token: str) -> None:
+        """Give a claimed model back."""
+        self._database.call("release_model_v1", model_id=model_id, lease_token=lease_token)
+
+    def publish(self, model_id: str, lease_token: str, published: Mapping[str, Any]) -> tuple[Run, bool]:
+        """Note what training came to."""
+        return _finished(
+            self._database.call(
+                "publish_model_v1", model_id=model_id, lease_token=lease_token, published=dict(published)
+            )
+        )
+
+    def fail(self, model_id: str, lease_token: str, detail: str) -> tuple[Run, bool]:
+        """Note why training failed."""
+        return _finished(
+            self._database.call("fail_model_v1", model_id=model_id, lease_token=lease_token, detail=detail)
+        )
+
+    def complete(self, run_id: str, manifest: Mapping[str, Any], document: Mapping[str, Any]) -> Run:
+        """Record a run's manifest and results."""
+        return read_run(
+            self._database.call("complete_run_v1", run_id=run_id, manifest=dict(manifest), document=dict(document))
+        )
+
+    def record(self, owner: str, session_uuid: str, manifest: Mapping[str, Any], document: Mapping[str, Any]) -> Run:
+        """Take in another trainer's manifest."""
+        return read_run(
+            self._database.call(
+                "record_run_v1",
+                owner=owner,
+                session_uuid=session_uuid,
+                manifest=dict(manifest),
+                document=dict(document),
+            )
+        )
+
+    def mark(self, run_id: str, verdicts: Mapping[str, str | None]) -> Run:
+        """Make pending models ready or refused."""
+        rows = [
+            {"model_id": model_id, "status": "refused" if reason else "ready", "detail": reason}
+            for model_id, reason in verdicts.items()
+        ]
+        return read_run(self._database.call("mark_models_v1", run_id=run_id, verdicts=rows))
+
+    def of_session(self, caller: Caller, session_id: str) -> tuple[str, list[Run]]:
+        """Return the session's row id and its runs, newest first, in one request."""
+        rows = self._database.select(
+            caller,
+            "sessions",
+            f"id,session_id,training_results({_RUN_COLUMNS},models({_MODEL_COLUMNS}))",
+            user_id=f"eq.{caller.user_id}",
+            session_id=f"eq.{session_id}",
+            **{"training_results.order": "created_at.desc,id", "training_results.models.order": "created_at,name"},
+        )
+        if not rows:
+            raise SessionNotFoundError
+        session = rows[0]
+        return session["id"], [read_run(run | {"session_id": session_id}) for run in session["training_results"]]
+
+    def results(self, caller: Caller, session_id: str, kind: ResultKind) -> list[ResultItem]:
+        """Return one list of results of the newest completed run, in one request."""
+        rows = self._database.select(
+            caller,
+            "sessions",
+            f"id,training_results(id,{kind.value}(id,run_id,content))",
+            user_id=f"eq.{caller.user_id}",
+            session_id=f"eq.{session_id}",
+            **{
+                "training_results.status": "eq.completed",
+                "training_results.order": "created_at.desc,id",
+                "training_results.limit": "1",
+                f"training_results.{kind.value}.order": "position",
+            },
+        )
+        if not rows:
+            raise SessionNotFoundError
+        return [
+            ResultItem(row["id"], row["run_id"], row["content"])
+            for run in rows[0]["training_results"]
+            for row in run[kind.value]
+        ]
+
+
+def _finished(answer: Mapping[str, Any]) -> tuple[Run, bool]:
+    return read_run(answer["run"]), answer["is_run_finished"]
+
+
+def read_run(row: Mapping[str, Any]) -> Run:
+    """Make a record of a row that has its session's `session_id` and its models beside it."""
+    return Run(
+        id=row["id"],
+        session_uuid=row["session_uuid"],
+        session_id=row["session_id"],
+        owner=row["user_id"],
+        status=RunStatus(row["status"]),
+        request=row["request"],
+        data_set=tuple(_read_data_file(file) for file in row["data_set"]),
+        manifest=row["manifest"],
+        failure=row["failure"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+        finished_at=datetime.fromisoformat(row["finished_at"]) if row["finished_at"] else None,
+        models=tuple(_read_model(model) for model in row["models"]),
+    )
+
+
+def _read_data_file(row: Mapping[str, Any]) -> DataFile:
+    return DataFile(
+        upload_id=row["upload_id"],
+        file_name=row["file_name"],
+        content_type=row["content_type"],
+        object_name=row["object"],
+        generation=row["generation"],
+        size_bytes=row["bytes"],
+        crc32c=row["crc32c"],
+        sha256=row["sha256"],
+        n_rows=row["n_rows"],
+    )
+
+
+def _read_model(row: Mapping[str, Any]) -> TrainedModel:
+    return TrainedModel(
+        id=row["id"],
+        run_id=row["run_id"],
+        session_uuid=row["session_uuid"],
+        name=row["name"],
+        path=row["path"],
+        class_name=row["class"],
+        framework=row["framework"],
+        status=ModelStatus(row["status"]),
+        status_detail=row["status_detail"],
+        progress=row["progress"],
+        attempts=row["attempts"],
+        files=tuple(_read_model_file(file) for file in row["files"]),
+        metrics=row["metrics"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+        updated_at=datetime.fromisoformat(row["updated_at"]),
+        published=row.get("published") or {},
+    )
+
+
+def _read_model_file(row: Mapping[str, Any]) -> ModelFile:
+    return ModelFile(
+        format=row["format"],
+        object_name=row["object"],
+        generation=row.get("generation"),
+        size_bytes=row["bytes"],
+        sha256=row["sha256"],
+        media_type=row["media_type"],
+        loads_code=row["loads_code"],
+    )
