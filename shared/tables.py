@@ -62,9 +62,9 @@ def _count(reader: "_csv.Reader") -> int:
     widest = len(header)
     for row in reader:
         if len(row) > widest:
-            # pandas takes one more column in *every* row for an index without a name.
-            if n_rows == 0 and len(row) == widest + 1:
-                widest += 1
+            # Where the first row is longer than the header, pandas takes its first columns for an index without names.
+            if n_rows == 0:
+                widest = len(row)
             else:
                 raise DataSetError(
                     f"Line {reader.line_num} has {len(row)} columns; the header has {len(header)}.",
@@ -89,9 +89,11 @@ class PieceReader(io.RawIOBase):
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
+        """Say that it can be read."""
         return True
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]  # narrower than Buffer
+        """Fill the buffer from the present piece, or the next."""
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:

@@ -23,6 +23,7 @@ from shared.errors import (
     ServiceError,
     StorageUnavailableError,
     TooLargeError,
+    UnavailableError,
     UploadNotFoundError,
 )
 from shared.fields import (
@@ -68,6 +69,8 @@ SWEPT_PER_RUN = 200
 MOST_NAMED = 1000
 DEFAULT_MAX_AGE_HOURS = 24
 LARGEST_MAX_AGE_HOURS = 24 * 365
+# What a sweep finds open or assembling (a dry run) or has moved to expiring.
+_ABANDONED = {UploadState.OPEN, UploadState.ASSEMBLING, UploadState.EXPIRING}
 
 
 @dataclass(frozen=True)
@@ -268,8 +271,9 @@ class UploadService:
             raise LeaseLostError from error
         recorded = self._uploads.record(owner, upload.id, lease_token, assembled)
         # What cannot be deleted now, cleanup deletes: the data set is safe and the answer true.
-        with suppress(StorageUnavailableError):
+        with suppress(UnavailableError):
             self._delete_temporary(upload)
+            self._uploads.finish_sweep(upload.id)
         return recorded
 
     def _complete_chunks(self, upload: Upload) -> list[StoredObject]:
@@ -371,7 +375,9 @@ class UploadService:
             WrongStateError: It is being assembled, is assembled or has expired.
         """
         upload = self._uploads.abort(owner, _existing_id(upload_id))
-        return upload, self._delete_all(upload)
+        n_objects = self._delete_all(upload)
+        self._uploads.finish_sweep(upload.id)
+        return upload, n_objects
 
     def _delete_temporary(self, upload: Upload) -> int:
         prefixes = (chunks_prefix(upload.id), steps_prefix(upload.id))
@@ -473,18 +479,20 @@ class UploadService:
         """
         age = read_integer(max_age_hours, "maxAgeHours", least=0, most=LARGEST_MAX_AGE_HOURS)
         uploads = self._uploads.begin_sweep(max_age_hours=age, limit=SWEPT_PER_RUN, dry_run=dry_run)
-        n_objects, freed_bytes = 0, 0
+        n_cleaned, n_objects, freed_bytes = 0, 0, 0
         for upload in uploads:
             objects = [*self._store.list(chunks_prefix(upload.id)), *self._store.list(steps_prefix(upload.id))]
             if upload.state is not UploadState.ASSEMBLED:
                 objects += self._store.list(data_set_prefix(upload.session_uuid, upload.id))
             freed_bytes += sum(stored.size_bytes for stored in objects)
+            # A finished upload that left nothing behind is none that was cleaned.
+            n_cleaned += bool(objects) or upload.state in _ABANDONED
             if dry_run:
                 n_objects += len(objects)
             else:
                 n_objects += self._store.delete(objects)
                 self._uploads.finish_sweep(upload.id)
-        return Sweep(len(uploads), n_objects, freed_bytes, has_more=len(uploads) == SWEPT_PER_RUN)
+        return Sweep(n_cleaned, n_objects, freed_bytes, has_more=len(uploads) == SWEPT_PER_RUN)
 
 
 def _existing_id(upload_id: str) -> str:
