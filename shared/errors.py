@@ -211,6 +211,13 @@ class TrainingInProgressError(ConflictError):
     code = "training_in_progress"
 
 
+class ModelBusyError(ConflictError):
+    """Another task is training the model; come again when its lease may have run out."""
+
+    code = "model_busy"
+    retryable = True
+
+
 class ModelUnavailableError(ConflictError):
     """The model does not exist in this form."""
 

@@ -1,8 +1,9 @@
-"""Counts the rows of a delimited table in one pass, with bounded memory."""
+"""Reads delimited tables: counts rows in one pass with bounded memory, and reads the beginning."""
 
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,29 @@ def count_rows(pieces: Iterable[bytes], delimiter: str) -> int:
         raise DataSetError(
             f"The file is not text in UTF-8 (soon after line {reader.line_num}).", line=reader.line_num
         ) from error
+
+
+def read_head(content: bytes, delimiter: str, *, is_whole: bool) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of a table's beginning.
+
+    Args:
+        content: The first bytes of the file, UTF-8.
+        is_whole: The content is the whole file; otherwise its last row is not returned, for it may be cut.
+
+    Raises:
+        DataSetError: There is no whole header.
+    """
+    text = content.decode("utf-8-sig", errors="replace")
+    csv.field_size_limit(_LONGEST_CELL_CHARACTERS)
+    rows: list[list[str]] = []
+    # A damaged row further down is none of the head's business: what came before it counts.
+    with suppress(csv.Error):
+        rows.extend(row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if not _is_blank(row))
+    if not is_whole:
+        rows = rows[:-1]
+    if not rows:
+        raise DataSetError("The table has no header line, or one that is too long.", line=1)
+    return rows[0], rows[1:]
 
 
 def _count(reader: "_csv.Reader") -> int:
