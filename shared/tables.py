@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # A quote that is never closed would swallow the rest of the file; the longest sensible cell ends it.
 _LONGEST_CELL_CHARACTERS = 1 << 20
+# Read after the last line. It becomes a row of its own, unless a quote was never closed: that swallows it, and
+# takes the pair of quotes for an escaped one.
+_END = '\0""'
+_SWALLOWED_END = '\0"'
 
 
 def delimiter_of(file_name: str, content_type: str) -> str | None:
@@ -42,7 +47,7 @@ def count_rows(pieces: Iterable[bytes], delimiter: str) -> int:
     """
     text = io.TextIOWrapper(io.BufferedReader(PieceReader(pieces)), encoding="utf-8-sig", newline="")
     csv.field_size_limit(_LONGEST_CELL_CHARACTERS)
-    reader = csv.reader(text, delimiter=delimiter)
+    reader = csv.reader(chain(text, [_END]), delimiter=delimiter)
     try:
         return _count(reader)
     except csv.Error as error:
@@ -77,10 +82,10 @@ def read_head(content: bytes, delimiter: str, *, is_whole: bool) -> tuple[list[s
 
 
 def _count(reader: "_csv.Reader") -> int:
-    header = next((row for row in reader if not _is_blank(row)), None)
-    if header is None:
+    row = header = next(row for row in reader if not _is_blank(row))
+    if header == [_END]:
         raise DataSetError("The file is empty: a table needs a header line.", line=1)
-    if any("\0" in cell for cell in header):
+    if any("\0" in cell.removesuffix(_SWALLOWED_END) for cell in header):
         raise DataSetError("The file is not text: its header holds NUL characters.", line=reader.line_num)
     n_rows = 0
     widest = len(header)
@@ -98,11 +103,22 @@ def _count(reader: "_csv.Reader") -> int:
                 )
         if not _is_blank(row):
             n_rows += 1
-    return n_rows
+    if row != [_END]:
+        line = reader.line_num - _n_lines(row[-1])
+        raise DataSetError(f"A quote is opened in line {line} and never closed.", line=line)
+    return n_rows - 1
+
+
+def _n_lines(cell: str) -> int:
+    """Return how many lines an unclosed cell takes up, the end mark's aside."""
+    content = cell.removesuffix(_SWALLOWED_END)
+    n_ends = content.count("\n") + content.count("\r") - content.count("\r\n")
+    return n_ends if content.endswith(("\n", "\r")) else n_ends + 1
 
 
 def _is_blank(row: list[str]) -> bool:
-    return not row or (len(row) == 1 and not row[0].strip(" \t"))
+    # An empty line is a row without cells; one empty cell stands for a pair of quotes, which pandas counts.
+    return not row or (len(row) == 1 and row[0] != "" and not row[0].strip(" \t"))
 
 
 class PieceReader(io.RawIOBase):
