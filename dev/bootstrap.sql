@@ -21,8 +21,12 @@ alter role authenticator login noinherit;
 -- Hosted projects give their owner no superuser; migrations run as this role there and here.
 alter role postgres login createdb createrole bypassrls;
 
-grant anon, authenticated, service_role to authenticator;
-grant anon, authenticated, service_role to postgres;
+grant anon to authenticator;
+grant authenticated to authenticator;
+grant service_role to authenticator;
+grant anon to postgres;
+grant authenticated to postgres;
+grant service_role to postgres;
 
 alter role anon set statement_timeout = '3s';
 alter role authenticated set statement_timeout = '8s';
