@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import StorageUnavailableError
@@ -14,6 +14,10 @@ from shared.settings import StorageSettings
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
 
+# As many as signatures are asked for at once (SIGNED_AT_ONCE in shared/uploads.py).
+POOLED_CONNECTIONS = 32
+# Of one call to signBlob [s]; the client's own limit is 120.
+TIMEOUT_S = 10
 _TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address, no secret
 
 
@@ -31,12 +35,15 @@ class GcsUrlSigner:
         if self._settings.signer_key_file:
             return service_account.Credentials.from_service_account_file(self._settings.signer_key_file)
         import google.auth  # noqa: PLC0415 - see above
+        import requests.adapters  # noqa: PLC0415 - see above
         from google.auth import iam  # noqa: PLC0415 - see above
         from google.auth.transport.requests import Request  # noqa: PLC0415 - see above
 
         own, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/iam"])
-        # One Request keeps one session; the client's own way opens a new connection for every signature.
-        signer = iam.Signer(Request(), own, self._settings.signer_email)
+        # One session for all signatures; the client's own way opens a new connection for each.
+        session = requests.Session()
+        session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=POOLED_CONNECTIONS))
+        signer = iam.Signer(partial(Request(session), timeout=TIMEOUT_S), own, self._settings.signer_email)
         return service_account.Credentials(
             signer=signer, service_account_email=self._settings.signer_email, token_uri=_TOKEN_URI
         )
