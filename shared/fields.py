@@ -5,7 +5,7 @@ import unicodedata
 import uuid
 from typing import Any
 
-from shared.errors import InvalidFieldError
+from shared.errors import InvalidFieldError, SessionNotFoundError
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}")
@@ -20,6 +20,14 @@ def read_session_id(value: Any, field: str = "sessionId") -> str:
     if not _SESSION_ID.fullmatch(text) or not text.strip("."):
         raise InvalidFieldError(field, "1 to 128 of the characters A-Z a-z 0-9 . _ ~ : @ - are allowed")
     return text
+
+
+def read_existing_session_id(text: str) -> str:
+    """Return a name that a session can have; any other is the name of none and raises SessionNotFoundError."""
+    try:
+        return read_session_id(text)
+    except InvalidFieldError as error:
+        raise SessionNotFoundError from error
 
 
 def read_text(value: Any, field: str, *, longest: int) -> str:

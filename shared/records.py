@@ -4,7 +4,7 @@ Which state may follow which is decided by the SQL functions in infra/supabase/m
 transition and its condition are one statement; the states themselves are listed here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -299,6 +299,29 @@ class DataFile:
     crc32c: str | None
     sha256: str | None
     n_rows: int
+
+
+def data_files(uploads: Iterable[Upload]) -> tuple[DataFile, ...]:
+    """Return the assembled tables among uploads, in their order."""
+    return tuple(
+        DataFile(
+            upload_id=upload.id,
+            file_name=upload.file_name,
+            content_type=upload.content_type,
+            object_name=upload.object_name,
+            generation=upload.generation,
+            size_bytes=upload.size_bytes,
+            crc32c=upload.crc32c,
+            sha256=upload.sha256,
+            n_rows=upload.n_rows,
+        )
+        for upload in uploads
+        if upload.state is UploadState.ASSEMBLED
+        and upload.object_name is not None
+        and upload.generation is not None
+        and upload.size_bytes is not None
+        and upload.n_rows is not None
+    )
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,15 @@ from shared.errors import (
     RunNotFoundError,
     ServiceError,
     SessionNotFinalizedError,
-    SessionNotFoundError,
 )
-from shared.fields import is_uuid, read_integer, read_list, read_session_id, read_text
+from shared.fields import is_uuid, read_existing_session_id, read_integer, read_list, read_text
 from shared.ports import ObjectStore, SessionRepository, TaskQueue, Trainer, TrainingRepository, UploadRepository
 from shared.records import (
     MANIFEST_SCHEMA,
     TRAINABLE_MODELS,
     Caller,
     ClaimOutcome,
+    DataFile,
     ModelStatus,
     Run,
     SessionStatus,
@@ -43,9 +43,8 @@ from shared.records import (
     TrainedModel,
     TrainingOutcome,
     TrainingRequest,
-    Upload,
-    UploadState,
     WrittenFile,
+    data_files,
     manifest_name,
     model_prefix,
     run_prefix,
@@ -122,10 +121,10 @@ class TrainingService:
             QueueUnavailableError: The run is recorded, but not all of its tasks are queued; repeat the call.
         """
         request = _read_request(target, models, test_fraction, seed)
-        session = self._sessions.get(caller, _existing_name(session_id))
+        session = self._sessions.get(caller, read_existing_session_id(session_id))
         if session.status in {SessionStatus.INITIALIZED, SessionStatus.UPLOADING}:
             raise SessionNotFinalizedError(status=session.status)
-        self._check_tables(self._uploads.of_session(caller, session.session_id), request.target)
+        self._check_tables(data_files(self._uploads.of_session(caller, session.session_id)), request.target)
         run, tasks = self._runs.start(caller.user_id, session.session_id, request)
         for task in tasks:
             self._queue.enqueue(task)
@@ -138,21 +137,18 @@ class TrainingService:
             SessionNotFoundError: The caller has none of this name.
             RunNotFoundError: It has not been trained.
         """
-        _, runs = self._runs.of_session(caller, _existing_name(session_id))
+        _, runs = self._runs.of_session(caller, read_existing_session_id(session_id))
         if not runs:
             raise RunNotFoundError
         return runs[0]
 
-    def _check_tables(self, uploads: Sequence[Upload], target: str) -> None:
+    def _check_tables(self, files: Sequence[DataFile], target: str) -> None:
         """Find at the beginning of the tables what would otherwise only fail in the queue."""
         columns: dict[str, None] = {}
         others: set[str] = set()
         n_rows = 0
-        is_whole = True
-        for upload in uploads:
-            if upload.state is not UploadState.ASSEMBLED or upload.n_rows is None or not upload.object_name:
-                continue
-            header, rows, has_all = self._read_head(upload)
+        for file in files:
+            header, rows, has_all = self._read_head(file)
             columns.update(dict.fromkeys(header))
             if target not in header:
                 continue
@@ -164,8 +160,7 @@ class TrainingService:
                 for index, name in enumerate(header)
                 if index != at and _is_numeric([row[index].strip() for row in rows if index < len(row)])
             }
-            n_rows += sum(text not in _MISSING for text in texts) if has_all else upload.n_rows
-            is_whole = is_whole and has_all
+            n_rows += sum(text not in _MISSING for text in texts) if has_all else file.n_rows
         if not columns:
             raise DataSetError("The session has no table to train on.")
         if target not in columns:
@@ -177,17 +172,17 @@ class TrainingService:
                 f"At least {LEAST_ROWS} rows with a value of {target!r} are needed; there are {n_rows}.", rows=n_rows
             )
 
-    def _read_head(self, upload: Upload) -> tuple[list[str], list[list[str]], bool]:
+    def _read_head(self, file: DataFile) -> tuple[list[str], list[list[str]], bool]:
         content = b""
         try:
-            for piece in self._upload_store.read(str(upload.object_name), generation=upload.generation):
+            for piece in self._upload_store.read(file.object_name, generation=file.generation):
                 content += piece
                 if len(content) >= HEAD_BYTES:
                     break
         except ObjectNotFoundError as error:
-            raise DataSetError(f"The data set {upload.file_name!r} is gone from the bucket.") from error
-        is_whole = len(content) == upload.size_bytes
-        header, rows = read_head(content, delimiter_of(upload.file_name, upload.content_type) or ",", is_whole=is_whole)
+            raise DataSetError(f"The data set {file.file_name!r} is gone from the bucket.") from error
+        is_whole = len(content) == file.size_bytes
+        header, rows = read_head(content, delimiter_of(file.file_name, file.content_type) or ",", is_whole=is_whole)
         return header, rows, is_whole
 
 
@@ -332,14 +327,6 @@ class TrainingRunner:
 
     def _delete(self, prefix: str) -> None:
         self._store.delete(self._store.list(prefix))
-
-
-def _existing_name(session_id: str) -> str:
-    """Return a name that a session can have; any other is the name of none."""
-    try:
-        return read_session_id(session_id)
-    except InvalidFieldError as error:
-        raise SessionNotFoundError from error
 
 
 def _read_request(target: Any, models: Any, test_fraction: Any, seed: Any) -> TrainingRequest:

@@ -25,9 +25,11 @@ from shared.records import (
 )
 
 _RUN_COLUMNS = "id,session_uuid,user_id,status,request,data_set,manifest,failure,created_at,finished_at"
+# Of what a model published, all but the scalers and charts: those are large and have lists of their own.
+_DESCRIPTION = ("signature", "params", "features", "ignored_columns", "split", "check", "environment", "findings")
 _MODEL_COLUMNS = (
-    "id,run_id,session_uuid,name,path,class,framework,status,status_detail,progress,attempts,files,metrics,published,"
-    "created_at,updated_at"
+    "id,run_id,session_uuid,name,path,class,framework,status,status_detail,progress,attempts,files,metrics,"
+    "created_at,updated_at," + ",".join(f"{name}:published->{name}" for name in _DESCRIPTION)
 )
 
 
@@ -195,7 +197,7 @@ def _read_model(row: Mapping[str, Any]) -> TrainedModel:
         metrics=row["metrics"],
         created_at=datetime.fromisoformat(row["created_at"]),
         updated_at=datetime.fromisoformat(row["updated_at"]),
-        published=row.get("published") or {},
+        published=row.get("published") or {name: row[name] for name in _DESCRIPTION if row.get(name) is not None},
     )
 
 

@@ -1,0 +1,82 @@
+"""`TaskQueue` on Cloud Tasks."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import QueueUnavailableError
+from shared.records import TrainingTask
+from shared.settings import QueueSettings
+
+if TYPE_CHECKING:
+    from google.cloud.tasks_v2 import CloudTasksClient
+
+TIMEOUT_S = 5.0
+RETRY_DEADLINE_S = 20.0
+# The longest that Cloud Tasks waits for an answer, and as long as run-training may take (functions/manifest.yaml).
+# https://docs.cloud.google.com/tasks/docs/creating-http-target-tasks
+DISPATCH_DEADLINE_S = 1800
+
+
+class CloudTasksQueue:
+    """One queue whose tasks are POSTed to run-training. Thread-safe; the client is built on first use."""
+
+    def __init__(self, settings: QueueSettings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _client(self) -> CloudTasksClient:
+        from google.cloud.tasks_v2 import CloudTasksClient  # noqa: PLC0415 - 0.7 s of CPU, only where tasks are queued
+
+        if not self._settings.emulator_host:
+            return CloudTasksClient()
+        import grpc  # noqa: PLC0415 - see above
+        from google.cloud.tasks_v2.services.cloud_tasks.transports import (  # noqa: PLC0415 - see above
+            CloudTasksGrpcTransport,
+        )
+
+        return CloudTasksClient(
+            transport=CloudTasksGrpcTransport(channel=grpc.insecure_channel(self._settings.emulator_host))
+        )
+
+    def enqueue(self, task: TrainingTask) -> None:
+        """Queue a task under a name made of its model and number, which the queue takes once.
+
+        Raises:
+            QueueUnavailableError: The queue does not answer.
+        """
+        from google.api_core import exceptions, retry  # noqa: PLC0415 - see _client
+
+        # The name is the same every time, so repeating the call is harmless.
+        transient = retry.if_exception_type(
+            exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.TooManyRequests
+        )
+        try:
+            self._client.create_task(
+                request={"parent": self._settings.queue, "task": self._message(task)},
+                retry=retry.Retry(predicate=transient, initial=0.2, maximum=5.0, timeout=RETRY_DEADLINE_S),
+                timeout=TIMEOUT_S,
+            )
+        except exceptions.AlreadyExists:
+            return
+        except (exceptions.RetryError, exceptions.ServerError, exceptions.TooManyRequests) as error:
+            raise QueueUnavailableError("Training could not be queued; repeat the request.") from error
+
+    def _message(self, task: TrainingTask) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "name": f"{settings.queue}/tasks/{task.model_id}-{task.number}",
+            "dispatch_deadline": {"seconds": DISPATCH_DEADLINE_S},
+            "http_request": {
+                "http_method": "POST",
+                "url": f"{settings.target_url}/run-training",
+                "headers": {"Content-Type": "application/json"},
+                "body": json.dumps({"modelId": task.model_id}).encode(),
+                "oidc_token": {
+                    "service_account_email": settings.tasks_email,
+                    "audience": settings.oidc_audience,
+                },
+            },
+        }
