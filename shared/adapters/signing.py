@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 POOLED_CONNECTIONS = 32
 # Of one call to signBlob [s]; the client's own limit is 120.
 TIMEOUT_S = 10
+# All tries of one signature together.
+RETRY_DEADLINE_S = 8.0
 _TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address, no secret
 
 
@@ -42,7 +44,8 @@ class GcsUrlSigner:
         own, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/iam"])
         # One session for all signatures; the client's own way opens a new connection for each.
         session = requests.Session()
-        session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=POOLED_CONNECTIONS))
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=POOLED_CONNECTIONS))
         signer = iam.Signer(partial(Request(session), timeout=TIMEOUT_S), own, self._settings.signer_email)
         return service_account.Credentials(
             signer=signer, service_account_email=self._settings.signer_email, token_uri=_TOKEN_URI
@@ -69,10 +72,15 @@ class GcsUrlSigner:
         Raises:
             StorageUnavailableError: The signing service does not answer.
         """
+        from google.api_core.exceptions import RetryError  # noqa: PLC0415 - see _credentials
+        from google.api_core.retry import Retry, if_exception_type  # noqa: PLC0415 - see _credentials
         from google.auth.exceptions import TransportError  # noqa: PLC0415 - see _credentials
 
+        # signBlob refuses for a moment when many ask at once, with 429 or a misleading 403:
+        # https://github.com/langfuse/langfuse/issues/8856. A signature may be asked for any number of times.
+        patient = Retry(if_exception_type(TransportError), initial=0.1, maximum=1.0, timeout=RETRY_DEADLINE_S)
         try:
-            url = self._bucket.blob(name).generate_signed_url(
+            url = patient(self._bucket.blob(name).generate_signed_url)(
                 version="v4",
                 expiration=dt.timedelta(seconds=self._settings.signed_url_seconds),
                 method=method,
@@ -81,6 +89,6 @@ class GcsUrlSigner:
                 credentials=self._credentials,
                 api_access_endpoint=self._settings.public_url,
             )
-        except TransportError as error:
+        except (TransportError, RetryError) as error:
             raise StorageUnavailableError("Addresses cannot be signed right now; try again.") from error
         return SignedUrl(url=url, method=method, headers=dict(headers or {}))
