@@ -178,11 +178,11 @@ class UploadService:
         least = max(self._least_chunk_bytes, -(-needed // MIB) * MIB if needed > self._least_chunk_bytes else 0)
         return max(least, wish - wish % self._least_chunk_bytes)
 
-    def sign_chunks(self, owner: str, upload_id: str, chunks: Any) -> tuple[Upload, Sequence[SignedChunk]]:
+    def sign_chunks(self, caller: Caller, upload_id: str, chunks: Any) -> tuple[Upload, Sequence[SignedChunk]]:
         """Sign write-once requests for some chunks; also moves the upload's expiry on.
 
         Args:
-            owner: User id.
+            caller: Whose upload it is.
             upload_id: Of the upload.
             chunks: 1 to 128 of {"index": int, "crc32c"?: base64}.
 
@@ -192,10 +192,12 @@ class UploadService:
             WrongStateError: It takes no more chunks.
         """
         wanted = _read_chunks(chunks)
-        upload = self._uploads.extend(owner, _existing_id(upload_id))
+        # Read first: a request that is refused extends nothing.
+        upload = self._uploads.get(caller, _existing_id(upload_id))
         for index in wanted:
             if index >= upload.total_chunks:
                 raise InvalidFieldError("chunks", f"index {index} is beyond the last chunk, {upload.total_chunks - 1}")
+        upload = self._uploads.extend(caller.user_id, upload.id)
         return upload, self._signed(upload, wanted)
 
     def _signed(self, upload: Upload, wanted: Mapping[int, str | None]) -> Sequence[SignedChunk]:

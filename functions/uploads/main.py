@@ -71,7 +71,7 @@ def create_upload(call: Call) -> Reply:
 def sign_chunks(call: Call) -> Reply:
     """POST /uploads/{upload_id}/chunks {chunks: [{index, crc32c?}]}: signed PUT requests, each good for one write."""
     body = call.body("chunks")
-    upload, chunks = service().sign_chunks(call.caller.user_id, call.path["upload_id"], body["chunks"])
+    upload, chunks = service().sign_chunks(call.caller, call.path["upload_id"], body["chunks"])
     return Reply(
         200,
         {
