@@ -601,10 +601,11 @@ begin
   if not found then
     return;
   end if;
+  -- A file counts as modified when it was assembled, not when its chunks were cleared away.
   update public.uploads set
     state = case state when 'expiring' then 'expired' else state end,
     swept_at = now(),
-    updated_at = now()
+    updated_at = case state when 'expiring' then now() else updated_at end
   where id = p_upload_id;
   if v_upload.state = 'expiring' then
     perform private.free_upload(v_upload);
