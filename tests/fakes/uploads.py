@@ -198,8 +198,6 @@ class InMemoryUploads:
             if row.record.state is UploadState.EXPIRING:
                 database.free_upload(row)
                 database.change(row, state=UploadState.EXPIRED)
-            else:
-                database.change(row)
 
     def _row(self, owner: str, upload_id: str) -> UploadRow:
         row = self._database.uploads.get(upload_id)
