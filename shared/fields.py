@@ -101,9 +101,9 @@ def read_list(value: Any, field: str, *, longest: int) -> list[Any]:
     return value
 
 
-def is_uuid(text: str) -> bool:
-    """Say whether a text is a uuid in its usual form, so that the database can be asked for it."""
+def is_uuid(value: Any) -> bool:
+    """Say whether a value is a uuid in its usual form, so that the database can be asked for it."""
     try:
-        return str(uuid.UUID(text)) == text.lower()
+        return isinstance(value, str) and str(uuid.UUID(value)) == value.lower()
     except ValueError:
         return False

@@ -2,9 +2,10 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from shared.errors import InvalidFieldError, InvalidPageTokenError, SessionNotFoundError
@@ -24,8 +25,11 @@ from shared.records import (
 )
 
 LONGEST_METADATA_CHARACTERS = 16_384
+DEEPEST_METADATA_LEVELS = 64
 LARGEST_PAGE = 200
 DEFAULT_PAGE = 50
+# An escaped NUL in JSON; an even number of backslashes before it are backslashes themselves.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(frozen=True)
@@ -148,13 +152,26 @@ def _read_metadata(value: Any) -> Mapping[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise InvalidFieldError("metadata", "must be an object")
-    text = json.dumps(value)
+    if not _fits(value, DEEPEST_METADATA_LEVELS):
+        raise InvalidFieldError("metadata", f"must not be nested deeper than {DEEPEST_METADATA_LEVELS} levels")
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    # 1e999 is read as infinity, and half a surrogate pair as a character; jsonb takes neither.
+    except ValueError as error:
+        raise InvalidFieldError("metadata", "must be JSON with finite numbers and whole characters") from error
     if len(text) > LONGEST_METADATA_CHARACTERS:
         raise InvalidFieldError("metadata", f"must have at most {LONGEST_METADATA_CHARACTERS} characters as JSON")
     # Postgres keeps no NUL in text, and jsonb refuses it.
-    if "\\u0000" in text:
+    if _NUL.search(text):
         raise InvalidFieldError("metadata", "must not contain NUL characters")
     return value
+
+
+def _fits(value: Any, levels: int) -> bool:
+    """Say whether a value has at most so many levels of objects and lists."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is None or (levels > 0 and all(_fits(one, levels - 1) for one in inner))
 
 
 def _page_token(session: Session) -> str:
@@ -165,9 +182,10 @@ def _page_token(session: Session) -> str:
 def _read_page_token(token: str) -> PageKey:
     try:
         created_at, row_id = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        key = PageKey(datetime.fromisoformat(created_at), row_id)
-    except (ValueError, TypeError) as error:
+        moment = datetime.fromisoformat(created_at)
+        if moment.tzinfo is None or not is_uuid(row_id):
+            raise InvalidPageTokenError
+        # In UTC, because Postgres does not take every offset that Python does.
+        return PageKey(moment.astimezone(UTC), row_id)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidPageTokenError from error
-    if key.created_at.tzinfo is None or not is_uuid(key.id):
-        raise InvalidPageTokenError
-    return key
