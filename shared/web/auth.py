@@ -104,7 +104,8 @@ def _signing_key(keys: "PyJWKClient", token: str) -> Any:
     import jwt  # noqa: PLC0415 - see _key_client
 
     try:
-        return keys.get_signing_key_from_jwt(token).key
+        # With the key goes its algorithm: the token's header does not choose how it is used.
+        return keys.get_signing_key_from_jwt(token)
     except jwt.PyJWKClientConnectionError as error:
         raise UnavailableError("The public keys of the identity service cannot be fetched.") from error
     except jwt.PyJWTError as error:
