@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LEAST_ROWS = 10
 # Two held-out rows are the least for which r2 is defined.
 LEAST_TEST_ROWS = 2
+# Squares of such numbers, and sums of as many squares as there can be rows, are still finite in float64.
+LARGEST_NUMBER = 1e140
 CHART_POINTS = 1000
 RESIDUAL_BINS = 30
 CHECK_ROWS = 5
@@ -85,8 +87,6 @@ class ReferenceTrainer:
         progress: Callable[[float], None],
     ) -> TrainingOutcome:
         """Train one model; see the port."""
-        import numpy as np
-
         table = read_numeric(self._store, data_set, request.target)
         split, split_json, ignored = _split(table, request)
         progress(_READ)
@@ -94,16 +94,14 @@ class ReferenceTrainer:
         def fitted_part(done: float) -> None:
             progress(_READ + done * (1 - _READ))
 
-        # Overflow shows as a metric that is no number, and is reported as that.
-        with np.errstate(all="ignore"):
-            fitted = _fit(name, split, request, folder, fitted_part)
-            predicted = fitted.predict(split.test)
-            metrics = {
-                "train": _metrics(split.train_target, fitted.predict(split.train)),
-                "test": _metrics(split.test_target, predicted),
-            }
+        fitted = _fit(name, split, request, folder, fitted_part)
+        predicted = fitted.predict(split.test)
+        metrics = {
+            "train": _metrics(split.train_target, fitted.predict(split.train)),
+            "test": _metrics(split.test_target, predicted),
+        }
         if not all(math.isfinite(value) for values in metrics.values() for value in values.values()):
-            raise DataSetError("The numbers are too large or too small to train on: the errors are not finite.")
+            raise DataSetError("The model found no finite solution for these numbers.")
         packages = ("numpy", "pandas", *fitted.packages)
         return TrainingOutcome(
             class_name=fitted.class_name,
@@ -147,6 +145,9 @@ def _split(table: NumericTable, request: TrainingRequest) -> tuple[Split, dict[s
         raise DataSetError(
             f"At least {LEAST_ROWS} rows with a value of {request.target!r} are needed; there are {n_rows}."
         )
+    too_large = [str(name) for name in table.frame.columns if table.frame[name].abs().max() > LARGEST_NUMBER]
+    if too_large:
+        raise DataSetError(f"Column {too_large[0]!r} has numbers beyond {LARGEST_NUMBER:g}.")
     n_test = max(LEAST_TEST_ROWS, math.ceil(n_rows * request.test_fraction))
     train_rows, test_rows = train_test_split(np.arange(n_rows), test_size=n_test, random_state=request.seed)
     features = table.frame.drop(columns=request.target)

@@ -1,0 +1,161 @@
+"""Tables with pandas: what is read for training, and what is said about columns."""
+
+import json
+
+import numpy as np
+import pytest
+
+from shared.adapters import pandas_tables
+from shared.adapters.pandas_tables import PandasTableReader, read_numeric
+from shared.errors import DataSetError
+from tests.fakes.objects import InMemoryObjectStore
+from tests.training_factories import a_data_file
+
+
+def a_store(*contents: bytes) -> tuple[InMemoryObjectStore, list]:
+    store = InMemoryObjectStore()
+    files = []
+    for index, content in enumerate(contents):
+        stored = store.write(f"datasets/{index}.csv", content, "text/csv")
+        n_rows = max(0, len(content.splitlines()) - 1)
+        fields = {"file_name": f"{index}.csv", "object_name": stored.name, "generation": stored.generation}
+        files.append(a_data_file(content, n_rows, **fields))
+    return store, files
+
+
+def describe(content: bytes, points: int = 100) -> dict:
+    store, (file,) = a_store(content)
+    described = PandasTableReader(store).describe(file, points)
+    json.dumps(described, allow_nan=False)
+    return described
+
+
+def column(described: dict, name: str) -> dict:
+    return next(column for column in described["columns"] if column["name"] == name)
+
+
+def test_files_are_read_one_below_the_other_and_only_their_common_numeric_columns():
+    store, files = a_store(b"a,b,c,y\n1,2,x,3\n4,5,x,6\n", b"y,a,d\n9,7,8\n")
+    table = read_numeric(store, files, "y")
+    assert table.frame.to_dict("list") == {"a": [1, 4, 7], "y": [3, 6, 9]}
+    assert table.ignored == {"b": "not numeric in every file", "c": "not numeric", "d": "not numeric in every file"}
+
+
+def test_a_file_without_the_target_is_left_out_and_named():
+    store, files = a_store(b"a,y\n1,2\n", b"a,b\n1,2\n")
+    table = read_numeric(store, files, "y")
+    assert len(table.frame) == 1
+    assert table.ignored == {"file 1.csv": "no column 'y'"}
+
+
+def test_rows_without_a_target_and_infinite_numbers_are_taken_out():
+    store, files = a_store(b"a,y\n1,2\n3,\n5,inf\ninf,8\n")
+    table = read_numeric(store, files, "y")
+    np.testing.assert_equal(table.frame.to_dict("list"), {"a": [1, np.nan], "y": [2, 8]})
+
+
+def test_a_column_that_turns_out_to_be_text_later_is_not_numeric(monkeypatch):
+    monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 10)
+    store, files = a_store(b"a,b,y\n" + b"1,2,3\n" * 25 + b"1,x,3\n")
+    table = read_numeric(store, files, "y")
+    assert list(table.frame.columns) == ["a", "y"]
+    assert len(table.frame) == 26
+
+
+def test_a_target_that_turns_out_to_be_text_later_is_named_with_its_row(monkeypatch):
+    monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 10)
+    store, files = a_store(b"a,y\n" + b"1,3\n" * 25 + b"1,warm\n")
+    with pytest.raises(DataSetError, match="row 26 holds 'warm'"):
+        read_numeric(store, files, "y")
+
+
+def test_true_and_false_are_no_numbers():
+    store, files = a_store(b"a,flag,y\n1,True,2\n1,False,2\n")
+    assert list(read_numeric(store, files, "y").frame.columns) == ["a", "y"]
+    with pytest.raises(DataSetError, match="not numeric"):
+        read_numeric(store, files, "flag")
+
+
+def test_a_table_beyond_the_limit_is_thinned_evenly(monkeypatch):
+    monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(pandas_tables, "MOST_CELLS", 50)
+    store, files = a_store(b"a,y\n" + b"".join(b"%d,%d\n" % (row, row) for row in range(100)))
+    table = read_numeric(store, files, "y")
+    assert table.stride == 4
+    assert table.frame["a"].tolist() == list(range(0, 100, 4))
+
+
+@pytest.mark.parametrize("content", [b"a,y\n1,2\n1,2,3,4\n", b"a,y\n1,\xff\xfe\n", b""])
+def test_a_file_that_is_no_table_is_a_fault_of_the_data(content):
+    store, files = a_store(content)
+    with pytest.raises(DataSetError):
+        read_numeric(store, files, "y")
+    with pytest.raises(DataSetError):
+        PandasTableReader(store).describe(files[0], 10)
+
+
+def test_a_file_that_is_gone_is_a_fault_of_the_data():
+    store, files = a_store(b"a,y\n1,2\n")
+    store.delete(store.list(""))
+    with pytest.raises(DataSetError, match=r"0\.csv"):
+        read_numeric(store, files, "y")
+
+
+def test_a_numeric_column_is_described_by_its_statistics():
+    described = describe(b"a\n1\n2\n3\n4\n\n")
+    a = column(described, "a")
+    assert (a["type"], a["count"], a["missing"], a["unique"]) == ("integer", 4, 0, 4)
+    assert (a["mean"], a["min"], a["q25"], a["median"], a["q75"], a["max"]) == (2.5, 1, 1.75, 2.5, 3.25, 4)
+    assert a["std"] == pytest.approx(1.2909944)
+    assert a["series"] == {"x": [0, 1, 2, 3], "y": [1, 2, 3, 4]}
+    assert described["is_sampled"] is False
+
+
+def test_missing_and_infinite_values_are_no_points():
+    a = column(describe(b"a,b\n1,1\n,1\ninf,1\n4,1\n"), "a")
+    assert (a["type"], a["count"], a["missing"], a["max"]) == ("number", 3, 1, 4)
+    assert a["series"] == {"x": [0, 3], "y": [1, 4]}
+
+
+def test_a_text_column_is_described_by_its_commonest_values():
+    described = describe(b"name,flag\nx,True\ny,False\nx,True\n,True\n")
+    name, flag = column(described, "name"), column(described, "flag")
+    assert (name["type"], name["count"], name["missing"], name["unique"]) == ("text", 3, 1, 2)
+    assert name["commonest"] == [{"value": "x", "count": 2}, {"value": "y", "count": 1}]
+    assert (flag["type"], flag["unique"]) == ("boolean", 2)
+    assert "series" not in name
+
+
+def test_a_table_of_only_a_header_has_columns_without_values():
+    a = column(describe(b"a,b\n"), "a")
+    assert (a["count"], a["unique"]) == (0, 0)
+
+
+def test_an_empty_column_has_no_statistics():
+    a = column(describe(b"a,b\n,1\n,2\n"), "a")
+    assert (a["count"], a["mean"], a["median"]) == (0, None, None)
+    assert a["series"] == {"x": [], "y": []}
+
+
+def test_a_long_series_is_thinned_to_the_points_asked_for_and_keeps_its_peak():
+    values = [0] * 10_000
+    values[7_777] = 99
+    a = column(describe(b"a\n" + b"".join(b"%d\n" % value for value in values), points=50), "a")
+    assert len(a["series"]["x"]) <= 50
+    assert a["series"]["x"] == sorted(a["series"]["x"])
+    assert (7_777, 99) in zip(a["series"]["x"], a["series"]["y"], strict=True)
+
+
+def test_a_table_beyond_the_limit_is_described_by_pieces_of_all_its_parts(monkeypatch):
+    monkeypatch.setattr(pandas_tables, "MOST_BYTES", 16 * 512)
+    n_rows = 20_000
+    described = describe(b"a,b\n" + b"".join(b"%d,7\n" % row for row in range(n_rows)))
+    a = column(described, "a")
+    assert described["is_sampled"] is True
+    assert described["n_rows"] == n_rows
+    assert 500 < described["n_rows_read"] < 2_000
+    assert (a["min"], a["max"]) == (0, n_rows - 1)
+    assert a["mean"] == pytest.approx(n_rows / 2, rel=0.1)
+    # Where a sampled row stands is estimated from where it was found.
+    assert np.abs(np.array(a["series"]["x"]) - np.array(a["series"]["y"])).max() < 0.1 * n_rows
+    assert set(column(described, "b")["series"]["y"]) == {7}

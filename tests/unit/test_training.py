@@ -1,0 +1,449 @@
+"""The rules of training, on fakes."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from shared.errors import (
+    DataSetError,
+    InvalidFieldError,
+    ModelBusyError,
+    QueueUnavailableError,
+    RunNotFoundError,
+    SessionNotFinalizedError,
+    SessionNotFoundError,
+    StorageUnavailableError,
+    SubscriptionRequiredError,
+    TrainingInProgressError,
+)
+from shared.records import ModelStatus, RunStatus, SessionStatus, TrainingTask
+from tests.factories import ALICE, BOB, a_caller, a_uuid
+from tests.fakes.sessions import InMemorySessions
+from tests.training_factories import TrainingBench, a_table
+
+MODELS = ["dense_network", "linear_regression", "random_forest"]
+
+
+class Killed(BaseException):
+    """The process ended here; no cleaning up could run."""
+
+
+def test_starting_queues_one_task_per_model_and_moves_the_session_on():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    run = bench.start()
+    assert [model.name for model in run.models] == MODELS
+    assert {task.model_id for task in bench.queue.tasks} == {model.id for model in run.models}
+    assert run.status is RunStatus.QUEUED
+    assert bench.status_of(session) is SessionStatus.TRAINING
+
+
+def test_starting_twice_returns_the_same_run_and_queues_nothing_new():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    assert bench.start().id == bench.start().id
+    assert len(bench.queue.tasks) == 3
+
+
+def test_the_order_and_form_of_a_request_do_not_make_it_another_one():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    first = bench.start(models=["random_forest", "linear_regression"], test_fraction=0.2)
+    second = bench.start(models=["linear_regression", "random_forest"], seed=42)
+    assert first.id == second.id
+
+
+def test_another_request_while_training_is_refused():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    run = bench.start()
+    with pytest.raises(TrainingInProgressError) as refused:
+        bench.start(seed=7)
+    assert refused.value.details == {"run_id": run.id}
+
+
+def test_a_trained_session_can_be_trained_again():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    first = bench.train()
+    assert bench.train(seed=7).id != first.id
+    assert len(bench.manifests()) == 2
+
+
+def test_a_request_that_the_queue_took_half_of_is_healed_by_repeating_it():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    bench.queue.refuses_after = 1
+    with pytest.raises(QueueUnavailableError):
+        bench.start()
+    bench.queue.refuses_after = None
+    run = bench.start()
+    assert {task.model_id for task in bench.queue.tasks} == {model.id for model in run.models}
+    bench.deliver()
+    assert bench.run().status is RunStatus.COMPLETED
+
+
+def test_a_task_that_seems_lost_gets_a_new_number():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    run = bench.start(models=["random_forest"])
+    bench.database.advance(minutes=11)
+    bench.start(models=["random_forest"])
+    model = run.models[0].id
+    assert bench.queue.tasks == [TrainingTask(model, 1), TrainingTask(model, 2)]
+
+
+def test_a_run_that_nobody_works_on_any_more_makes_room_for_another_request():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    abandoned = bench.start()
+    bench.database.advance(hours=2)
+    run = bench.start(seed=7)
+    assert run.id != abandoned.id
+    _, runs = bench.runs.of_session(a_caller(), "weather")
+    assert runs[1].status is RunStatus.FAILED
+    assert {model.status for model in runs[1].models} == {ModelStatus.FAILED}
+
+
+def test_a_session_of_another_user_is_not_found():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    for name in ("weather", "other", "../weather"):
+        with pytest.raises(SessionNotFoundError):
+            bench.service().start(a_caller(BOB), name, target="y")
+        with pytest.raises(SessionNotFoundError):
+            bench.service().get(a_caller(BOB), name)
+
+
+def test_a_session_that_was_never_trained_has_no_run():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    with pytest.raises(RunNotFoundError):
+        bench.run()
+
+
+@pytest.mark.parametrize("status", [SessionStatus.INITIALIZED, SessionStatus.UPLOADING])
+def test_a_session_that_takes_uploads_is_not_trained(status):
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    bench.set_status(session, status)
+    with pytest.raises(SessionNotFinalizedError):
+        bench.start()
+
+
+def test_training_needs_a_subscription():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    bench.database.subscriptions[ALICE].is_active = False
+    with pytest.raises(SubscriptionRequiredError):
+        bench.start()
+    assert bench.status_of(session) is SessionStatus.FINALIZED
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"target": ""}, "target"),
+        ({"target": 5}, "target"),
+        ({"target": "y\n"}, "target"),
+        ({"target": "y" * 1001}, "target"),
+        ({"models": []}, "models"),
+        ({"models": "random_forest"}, "models"),
+        ({"models": ["oracle"]}, "models"),
+        ({"models": [["random_forest"]]}, "models"),
+        ({"models": ["random_forest", "random_forest"]}, "models"),
+        ({"test_fraction": 0}, "testFraction"),
+        ({"test_fraction": 0.6}, "testFraction"),
+        ({"test_fraction": True}, "testFraction"),
+        ({"test_fraction": "0.2"}, "testFraction"),
+        ({"test_fraction": float("nan")}, "testFraction"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"seed": True}, "seed"),
+    ],
+)
+def test_a_bad_field_is_named(fields, field):
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    with pytest.raises(InvalidFieldError) as refused:
+        bench.start(**fields)
+    assert refused.value.details["field"] == field
+    assert bench.status_of(session) is SessionStatus.FINALIZED
+    assert bench.queue.tasks == []
+
+
+@pytest.mark.parametrize(
+    ("table", "target", "error", "words"),
+    [
+        (a_table(), "nope", InvalidFieldError, "a, b, y"),
+        (b"a,b,y\n" + b"1,2,3\n" * 5 + b"1,2,warm\n" * 9, "y", InvalidFieldError, "row 6 holds 'warm'"),
+        (b"a,y\nx,1\n" * 20, "a", InvalidFieldError, "not numeric"),
+        (b"a,y\n" + b"x,1\n" * 20, "y", DataSetError, "no numeric column beside"),
+        (b"y\n" + b"1\n" * 20, "y", DataSetError, "no numeric column beside"),
+        (a_table(9), "y", DataSetError, "there are 9"),
+        (b"a,y\n" + b"1,NA\n" * 50 + b"1,2\n" * 9, "y", DataSetError, "there are 9"),
+        (b"a,b,y\n", "y", DataSetError, "numeric column|there are 0"),
+    ],
+)
+def test_a_table_that_cannot_be_trained_on_is_refused_before_anything_is_queued(table, target, error, words):
+    bench = TrainingBench()
+    session = bench.a_session(table)
+    with pytest.raises(error, match=words):
+        bench.start(target=target)
+    assert bench.status_of(session) is SessionStatus.FINALIZED
+    assert bench.queue.tasks == []
+    with pytest.raises(RunNotFoundError):
+        bench.run()
+
+
+def test_a_session_without_a_table_is_refused():
+    bench = TrainingBench()
+    bench.a_session(b"\x00\x01", file_name="noise.bin", content_type="application/octet-stream", n_rows=None)
+    with pytest.raises(DataSetError, match="no table"):
+        bench.start()
+
+
+def test_a_byte_order_mark_and_tabs_are_no_part_of_names():
+    bench = TrainingBench()
+    content = b"\xef\xbb\xbf" + a_table().replace(b",", b"\t")
+    bench.a_session(content, file_name="table.tsv", content_type="text/tab-separated-values")
+    assert bench.start(target="a").status is RunStatus.QUEUED
+
+
+def test_only_the_beginning_of_a_large_table_is_read():
+    bench = TrainingBench()
+    late_text = b"a,y\n" + b"1,2\n" * 600_000 + b"1,warm\n"
+    bench.a_session(late_text)
+    assert bench.start().status is RunStatus.QUEUED
+
+
+def test_missing_cells_and_every_form_of_number_are_numeric():
+    bench = TrainingBench()
+    cells = ["1", "-2", "+3.", ".5", "1e9", "-1.5E-3", "inf", "NaN", "", "NULL", " 7 ", "1", "1", "1", "1"]
+    bench.a_session(b"a,y\n1," + "\n1,".join(cells).encode() + b"\n")
+    assert bench.start().status is RunStatus.QUEUED
+
+
+def test_a_deleted_data_set_is_named():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    bench.store.delete(bench.store.list(""))
+    with pytest.raises(DataSetError, match=r"table0\.csv"):
+        bench.start()
+
+
+def test_after_the_last_model_the_run_is_complete_and_the_manifest_fits_the_files():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    run = bench.train()
+    assert run.status is RunStatus.COMPLETED
+    assert bench.status_of(session) is SessionStatus.TRAINED
+    (name,) = bench.manifests()
+    manifest = json.loads(bench.artifacts.content(name))
+    assert run.manifest["object"] == name
+    assert [model["name"] for model in manifest["models"]] == MODELS
+    for model in manifest["models"]:
+        for file in model["files"]:
+            assert len(bench.artifacts.content(file["object"])) == file["bytes"]
+    assert manifest["seed"] == 42
+    assert manifest["data_set"][0]["file_name"] == "table0.csv"
+    assert len(manifest["tables"][0]["rows"]) == 3 * 2 * 3
+    assert {chart["model"] for chart in manifest["charts"]} == set(MODELS)
+
+
+def test_the_manifest_is_written_last():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    bench.train()
+    by_time = sorted(bench.artifacts.list(""), key=lambda stored: stored.generation)
+    assert by_time[-1].name.endswith("manifest.json")
+
+
+def test_a_task_that_is_delivered_again_trains_nothing_again():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    run = bench.train()
+    names = bench.artifacts.names()
+    assert [result.status for result in bench.deliver()] == ["pending"] * 3
+    assert bench.trainer.trained == [task_name for task_name in bench.trainer.trained if task_name in MODELS]
+    assert len(bench.trainer.trained) == 3
+    assert bench.artifacts.names() == names
+    assert bench.run() == run
+
+
+def test_a_model_that_fails_leaves_the_others_alone():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    bench.trainer.faults["random_forest"] = DataSetError("Column 'y' is not numeric: row 77 holds 'warm'.")
+    run = bench.train()
+    states = {model.name: model.status for model in run.models}
+    assert states == {
+        "dense_network": ModelStatus.PENDING,
+        "linear_regression": ModelStatus.PENDING,
+        "random_forest": ModelStatus.FAILED,
+    }
+    assert run.models[2].status_detail == "Column 'y' is not numeric: row 77 holds 'warm'."
+    assert run.status is RunStatus.COMPLETED
+    assert bench.status_of(session) is SessionStatus.TRAINED
+    manifest = json.loads(bench.artifacts.content(bench.manifests()[0]))
+    assert {row["model"] for row in manifest["tables"][0]["rows"]} == {"dense_network", "linear_regression"}
+
+
+def test_when_every_model_fails_the_run_and_the_session_fail():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    bench.trainer.faults = {name: DataSetError("No.") for name in MODELS}
+    run = bench.train()
+    assert run.status is RunStatus.FAILED
+    assert run.failure
+    assert bench.status_of(session) is SessionStatus.FAILED
+    assert json.loads(bench.artifacts.content(bench.manifests()[0]))["status"] == "failed"
+
+
+def test_a_model_that_is_being_trained_is_busy_until_its_lease_runs_out():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    run = bench.start(models=["random_forest"])
+    model = run.models[0].id
+    bench.runs.claim(model, a_uuid(), 120)
+    with pytest.raises(ModelBusyError) as busy:
+        bench.runner().run(model)
+    assert 0 < busy.value.retry_after_s <= 121
+    bench.database.advance(seconds=121)
+    assert bench.runner().run(model).status == "pending"
+
+
+def test_a_task_that_lost_its_lease_deletes_what_it_wrote_and_leaves_the_other_ones_files():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    model = bench.start(models=["random_forest"]).models[0].id
+
+    def be_slow() -> None:
+        bench.trainer.while_training = lambda: None
+        bench.database.advance(seconds=200)
+        assert bench.runner().run(model).status == "pending"
+
+    bench.trainer.while_training = be_slow
+    assert bench.runner().run(model).status == "taken over"
+    (published,) = bench.run().models
+    kept = {name for name in bench.artifacts.names() if "/random_forest/" in name}
+    assert {file.object_name for file in published.files} == kept
+    assert "attempt-2" in published.files[0].object_name
+
+
+def test_deleting_the_session_while_a_model_is_trained_leaves_no_object():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    model = bench.start(models=["random_forest"]).models[0].id
+    bench.trainer.while_training = lambda: InMemorySessions(bench.database).begin_delete(ALICE, "weather") and None
+    assert bench.runner().run(model).status == "gone"
+    assert bench.artifacts.names() == []
+    assert bench.runner().run(model).status == "gone"
+
+
+def test_an_unknown_model_ends_the_task():
+    assert TrainingBench().runner().run(a_uuid()).status == "gone"
+
+
+@pytest.mark.parametrize("model_id", [None, 5, "", "x", ["a"]])
+def test_a_model_id_must_be_a_uuid(model_id):
+    with pytest.raises(InvalidFieldError):
+        TrainingBench().runner().run(model_id)
+
+
+def test_a_fault_of_the_service_gives_the_model_back_at_once():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    model = bench.start(models=["random_forest"]).models[0].id
+    bench.trainer.faults["random_forest"] = StorageUnavailableError()
+    with pytest.raises(StorageUnavailableError):
+        bench.runner().run(model)
+    bench.trainer.faults = {}
+    assert bench.runner().run(model).status == "pending"
+
+
+def test_a_model_whose_task_dies_five_times_is_given_up_with_the_reason():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    model = bench.start(models=["random_forest"]).models[0].id
+    bench.trainer.faults["random_forest"] = ZeroDivisionError()
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError):
+            bench.runner().run(model)
+    assert bench.runner().run(model).status == "failed"
+    assert bench.run().models[0].status_detail == "The training was interrupted 5 times."
+    assert bench.status_of(session) is SessionStatus.FAILED
+
+
+def test_progress_is_reported_at_most_once_a_second():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    model = bench.start(models=["random_forest"]).models[0].id
+    reported = []
+    clock = iter([0.0, 0.4, 1.1, 1.2, 2.5])
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            if name == "report":
+                return lambda *arguments: reported.append(arguments[-1])
+            return getattr(bench.runs, name)
+
+    bench.runner(runs=Counting(), clock=lambda: next(clock)).run(model)
+    assert reported == [0.95, 0.95]
+
+
+def _killing(target: Any, at: int, when: str, calls: Iterator[int]) -> Any:
+    """Wrap a port: the call number `at` (over all wrapped ports) kills the process before or after its effect."""
+
+    class Killing:
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            method = getattr(target, name)
+
+            def call(*arguments: Any, **options: Any) -> Any:
+                number = next(calls)
+                # The dead do not tidy up: whatever is called later has no effect either.
+                if number > at or (number == at and when == "before"):
+                    raise Killed
+                result = method(*arguments, **options)
+                if number == at:
+                    raise Killed
+                return result
+
+            return call
+
+    return Killing()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_call_and_delivered_again_the_tasks_end_in_one_manifest(when):
+    for at in range(100):
+        bench = TrainingBench()
+        session = bench.a_session(a_table())
+        bench.start(models=["linear_regression", "random_forest"])
+        calls = iter(range(10_000))
+        runner = bench.runner(
+            runs=_killing(bench.runs, at, when, calls), artifacts=_killing(bench.artifacts, at, when, calls)
+        )
+        was_killed = False
+        for task in bench.queue.tasks:
+            try:
+                runner.run(task.model_id)
+            except Killed:
+                was_killed = True
+        # The queue comes again; by then the lease of the dead task has run out.
+        bench.database.advance(seconds=121)
+        bench.deliver()
+        run = bench.run()
+        assert run.status is RunStatus.COMPLETED, at
+        assert bench.status_of(session) is SessionStatus.TRAINED
+        assert len(bench.manifests()) == 1
+        published = {file.object_name for model in run.models for file in model.files}
+        assert published == {name for name in bench.artifacts.names() if not name.endswith("manifest.json")}, at
+        assert len(bench.models().save(a_caller(), "weather")) == 2
+        if not was_killed:
+            assert at > 8
+            return
+    pytest.fail("the run never got through")
