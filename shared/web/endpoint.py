@@ -37,6 +37,8 @@ BASE_PATH = "/api/training"
 LONGEST_JSON_BYTES = 1 << 20
 # Cloud Run takes no larger request: https://cloud.google.com/run/quotas
 LONGEST_BODY_BYTES = 32 << 20
+# Of a field that a client made up.
+LONGEST_NAME_SHOWN = 64
 _PROBLEM_TYPE = "urn:trainshed:error:"
 # What supabase-js and our own client send.
 _REQUEST_HEADERS = "Authorization, Content-Type, apikey, x-client-info"
@@ -79,7 +81,7 @@ class Call:
                 raise InvalidFieldError(name, "is missing")
         for name in document:
             if name not in required and name not in optional:
-                raise InvalidFieldError(name, "is not a known field")
+                raise InvalidFieldError(name[:LONGEST_NAME_SHOWN], "is not a known field")
         return {name: value for name, value in document.items() if value is not None}
 
     def _document(self) -> dict[str, Any]:
@@ -123,7 +125,7 @@ class Call:
         given = self.request.args.to_dict(flat=False)
         for name, values in given.items():
             if name not in known:
-                raise InvalidFieldError(name, "is not a known parameter")
+                raise InvalidFieldError(name[:LONGEST_NAME_SHOWN], "is not a known parameter")
             if len(values) > 1:
                 raise InvalidFieldError(name, "is given more than once")
         return {name: values[0] for name, values in given.items()}
@@ -247,7 +249,8 @@ def _problem(error: ServiceError, request: Request, request_id: str) -> Response
         headers["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:  # RFC 9110 asks for the scheme
         headers["WWW-Authenticate"] = "Bearer"
-    content = json.dumps(body, ensure_ascii=False, default=str)
+    # Escaped, because a client's text may hold half a surrogate pair, which is no UTF-8.
+    content = json.dumps(body, default=str)
     return Response(content, error.status, headers, content_type="application/problem+json")
 
 

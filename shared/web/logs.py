@@ -37,5 +37,5 @@ def write_log(severity: str, event: str, *, error: BaseException | None = None, 
             "service": os.environ.get("K_SERVICE", "local"),
             "version": os.environ.get("K_REVISION", "local"),
         }
-    sys.stdout.write(json.dumps(entry, default=str, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(entry, default=str) + "\n")
     sys.stdout.flush()
