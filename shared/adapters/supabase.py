@@ -8,6 +8,7 @@ A request builder is made per call with that call's headers, because `.auth()` c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -132,10 +133,14 @@ def translate(code: str | None, message: str | None, details: Any) -> errors.Ser
     # https://docs.postgrest.org/en/latest/references/errors.html
     if code in {"PGRST301", "PGRST302", "PGRST303"}:
         return errors.UnauthenticatedError("The access token is not valid or has expired.")
-    # Class 08: connection; 53: out of resources; 57: operator intervention and time-outs; 40: serialization, deadlock;
-    # 55P03: lock not available; PGRST000-003: PostgREST cannot reach the database. The rest is a defect of ours.
-    if code and (code[:2] in {"08", "40", "53", "57"} or code == "55P03" or code.startswith("PGRST00")):
-        return errors.DatabaseUnavailableError()
-    if code and code.isdecimal() and int(code) >= 500:  # an HTTP status without a JSON body
+    # SQLSTATE (five characters) of class 08: connection; 40: serialization, deadlock; 53: out of resources;
+    # 57: operator intervention and time-outs; 55P03: lock not available. PGRST000-003: PostgREST cannot reach the
+    # database. An HTTP status from 500: something before it answered, without JSON. The rest is a defect of ours.
+    is_state = code is not None and len(code) == 5
+    if code and (
+        (is_state and (code[:2] in {"08", "40", "53", "57"} or code == "55P03"))
+        or code.startswith("PGRST00")
+        or re.fullmatch("5[0-9][0-9]", code)
+    ):
         return errors.DatabaseUnavailableError()
     return errors.InternalError(f"The database refused a call: {code} {message}")
