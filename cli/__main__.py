@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rich.markup import escape
 
 from cli.answers import Model, ModelFile
 from cli.client import Client
-from cli.display import models_table, sessions_table, upload_bar, wait_for_training
+from cli.display import models_tables, sessions_table, upload_bar, wait_for_training
 from cli.errors import DownloadError, ServiceError, TrainshedError
 from cli.settings import VARIABLES, client_from
 from cli.upload import Progress, upload_file
@@ -171,8 +172,9 @@ def _train(client: Client, options: argparse.Namespace, console: Console) -> Any
 def _show_train(run: Any, console: Console) -> None:
     for model in run["models"]:
         test = (model.get("metrics") or {}).get("test")
-        outcome = f"test RMSE {test['rmse']:.4g}, R² {test['r2']:.4g}" if test else model.get("detail") or ""
-        console.print(escape(f"{model['name']}: {model['status']}, {outcome}"), soft_wrap=True)
+        failure = f"{model['status']}, {model.get('detail')}"
+        outcome = f"test RMSE {test['rmse']:.4g}, R² {test['r2']:.4g}" if test else failure
+        console.print(escape(f"{model['name']}: {outcome}"), soft_wrap=True)
 
 
 def _models(client: Client, options: argparse.Namespace, _: Console) -> Any:
@@ -180,7 +182,10 @@ def _models(client: Client, options: argparse.Namespace, _: Console) -> Any:
 
 
 def _show_models(models: Any, console: Console) -> None:
-    console.print(models_table(models))
+    for table in models_tables(models):
+        console.print(table)
+    if not models:
+        console.print("This session has no models yet.")
 
 
 def _download(client: Client, options: argparse.Namespace, console: Console) -> Any:
@@ -188,12 +193,15 @@ def _download(client: Client, options: argparse.Namespace, console: Console) -> 
     models = client.list_models(options.session)["models"]
     if options.path is not None:
         models = [model for model in models if model["path"] == options.path]
+    # A session that was trained twice has two models of one name; then the run tells them apart.
+    counts = Counter(model["name"] for model in models)
+    names = {model["path"]: model["name"] if counts[model["name"]] == 1 else _file_name(model) for model in models}
     downloaded = []
     with console.status("Downloading"):
         options.to.mkdir(parents=True, exist_ok=True)
         for model in models:
             for file in _chosen_files(model, options.format):
-                target = options.to / f"{model['name']}.{file['format']}"
+                target = options.to / f"{names[model['path']]}.{file['format']}"
                 client.download_model(
                     options.session, target, path=model["path"], framework=model["framework"], file=file
                 )
@@ -201,6 +209,10 @@ def _download(client: Client, options: argparse.Namespace, console: Console) -> 
     if not downloaded:
         raise DownloadError(f"Session {options.session} has no such model to download; see `models`.")
     return downloaded
+
+
+def _file_name(model: Model) -> str:
+    return model["path"].replace("/", "-")
 
 
 def _chosen_files(model: Model, wanted: str | None) -> list[ModelFile]:

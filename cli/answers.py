@@ -189,6 +189,11 @@ Model = TypedDict(
         "formats": list[ModelFile],
         "metrics": NotRequired[dict[str, dict[str, float]] | None],
         "created_at": NotRequired[str],
+        # What the trainer published about it (docs/results.md).
+        "signature": NotRequired[dict[str, Any]],
+        "features": NotRequired[list[str]],
+        "split": NotRequired[dict[str, Any]],
+        "check": NotRequired[dict[str, Any]],
     },
 )
 

@@ -1,7 +1,7 @@
 """Progress and tables in the terminal. Progress goes to standard error and only where that is a terminal."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -84,18 +84,21 @@ def run_table(run: Run, seconds: float) -> Table:
     return table
 
 
-def models_table(models: list[Model]) -> Table:
-    """Return the models of a session with their files."""
-    table = Table(title="Models", title_justify="left")
-    for name in ("name", "class", "status", "path"):
-        table.add_column(name, overflow="fold")
-    table.add_column("formats")
-    table.add_column("size", justify="right")
+def models_tables(models: Sequence[Model]) -> list[Table]:
+    """Return one table per run, in the order given; a model's path is the run and its name."""
+    tables: dict[str, Table] = {}
     for model in models:
+        run = model["path"].removesuffix(f"/{model['name']}")
+        if run not in tables:
+            tables[run] = table = Table(title=f"Models of run {run}", title_justify="left")
+            for name in ("name", "class", "status", "formats"):
+                table.add_column(name)
+            table.add_column("size", justify="right")
         formats = ", ".join(file["format"] for file in model["formats"])
         size = f"{model['size'] / 1e6:.2f} MB"
-        table.add_row(model["name"], model["class"] or "", model["status"], model["path"], formats, size)
-    return table
+        name = (model["class"] or "").rpartition(".")[2]
+        tables[run].add_row(model["name"], name, model["status"], formats, size)
+    return list(tables.values())
 
 
 def sessions_table(sessions: list[Session]) -> Table:
