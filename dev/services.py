@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from dev.door.emulator import Emulator
+from dev.door.files import ObjectFiles
 from dev.door.internal import InternalDoor
 from dev.door.public import PublicDoor
 from dev.door.rules import load_cors
@@ -30,12 +31,13 @@ def build_app() -> Callable[[MutableMapping[str, Any], Receive, Send], Awaitable
     The gateway says in `X-Door` which door a request came through; it removes that header from what
     clients send.
     """
-    keys = Keys(home_from(os.environ))
+    home = home_from(os.environ)
+    keys = Keys(home)
     origins = frozenset(os.environ["ALLOWED_ORIGINS"].split(","))
-    emulator = Emulator(os.environ["GCS_URL"])
+    emulator, files = Emulator(os.environ["GCS_URL"]), ObjectFiles(home.storage)
     buckets = {"uploads": os.environ["UPLOADS_BUCKET"], "artifacts": os.environ["ARTIFACTS_BUCKET"]}
-    public = PublicDoor(emulator, load_cors(buckets, origins), SIGNER_EMAIL, keys.signer_public_key)
-    internal = InternalDoor(emulator)
+    public = PublicDoor(emulator, files, load_cors(buckets, origins), SIGNER_EMAIL, keys.signer_public_key)
+    internal = InternalDoor(emulator, files)
     identity = Starlette(routes=Identity(keys, os.environ["JWT_ISSUER"], origins).routes())
 
     async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

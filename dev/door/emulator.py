@@ -2,7 +2,6 @@
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +10,6 @@ import httpx
 
 # Uploads land here first and get their name only when they are complete and wanted.
 INCOMING_BUCKET = "door-incoming"
-READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,12 @@ class Emulator:
         found: dict[str, Any] = answer.json()
         return found
 
+    async def existing(self, target: ObjectName) -> dict[str, Any]:
+        """Return the resource of an object that was stored a moment ago."""
+        resource = await self.metadata(target)
+        assert resource is not None, target
+        return resource
+
     async def has_bucket(self, bucket: str) -> bool:
         """Tell whether there is such a bucket."""
         answer = await self.http.get(f"/storage/v1/b/{bucket}")
@@ -59,26 +63,3 @@ class Emulator:
     async def delete(self, target: ObjectName) -> httpx.Response:
         """Delete an object; its absence is an answer, not an error."""
         return await self.http.delete(target.path)
-
-    async def copy(
-        self, source: ObjectName, target: ObjectName, metadata: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Copy an object and return the resource of the copy.
-
-        Args:
-            metadata: fields of the copy that differ from the source's.
-        """
-        to = target.path.removeprefix("/storage/v1")
-        answer = await self.http.post(f"{source.path}/rewriteTo{to}", json=dict(metadata or {}))
-        answer.raise_for_status()
-        copied: dict[str, Any] = answer.json()["resource"]
-        return copied
-
-    async def read(self, source: ObjectName, generation: str) -> AsyncIterator[bytes]:
-        """Yield the bytes of exactly that generation."""
-        path = f"/download{source.path}"
-        parameters = {"alt": "media", "generation": generation}
-        async with self.http.stream("GET", path, params=parameters) as answer:
-            answer.raise_for_status()
-            async for piece in answer.aiter_bytes(READ_BYTES):
-                yield piece

@@ -4,6 +4,7 @@ Plain reads never come here (the gateway passes them on). Every change of an obj
 of its name, the same lock that the public door takes.
 """
 
+import asyncio
 import contextlib
 import json
 import re
@@ -18,6 +19,7 @@ from starlette.responses import Response
 
 from dev.door import batch
 from dev.door.emulator import Emulator, ObjectName
+from dev.door.files import ObjectFiles, UnstorableNameError, changes_for
 
 OBJECT = re.compile(r"(?:/download)?/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)(?P<action>/[^?]*)?")
 UPLOAD = re.compile(r"/(?:resumable/)?upload/storage/v1/b/(?P<bucket>[^/]+)/o/?")
@@ -53,8 +55,9 @@ class ApiError(Exception):
 class InternalDoor:
     """Answers the JSON API on behalf of the emulator."""
 
-    def __init__(self, emulator: Emulator) -> None:
+    def __init__(self, emulator: Emulator, files: ObjectFiles) -> None:
         self._emulator = emulator
+        self._files = files
         # Resumable uploads under way: what they will become, and on which condition.
         self._resumable: dict[str, tuple[ObjectName, dict[str, str]]] = {}
 
@@ -105,7 +108,10 @@ class InternalDoor:
                 if current is None and not copy:
                     raise _not_found(named)
                 check(current, query, request.method)
-                return await self._forward(request, body)
+                answer = await self._forward(request, body)
+            # The emulator says 200.
+            is_deleted = request.method == "DELETE" and answer.status_code == httpx.codes.OK
+            return Response(status_code=204) if is_deleted else answer
         return await self._forward(request, body)
 
     async def _batch(self, request: Request, body: Body) -> Response:
@@ -158,70 +164,36 @@ class InternalDoor:
         return answer
 
     async def _compose(self, request: Request, body: Body, target: ObjectName) -> Response:
-        """Put objects together by streaming them; the emulator would hold all of them in memory at once."""
+        """Put objects together; the emulator itself would ignore preconditions and hold all bytes in memory."""
         document = _json(await _read(body))
         parts = document.get("sourceObjects") or []
         if not 1 <= len(parts) <= MOST_COMPOSE_SOURCES:
             message = f"The number of source components provided ({len(parts)}) must be from 1 to 32."
             raise ApiError(400, "invalid", message)
+        fields = document.get("destination") or {}
+        changes = changes_for(fields.get("contentType") or "application/octet-stream", fields.get("metadata") or {})
         async with self._emulator.lock(target):
             check(await self._emulator.metadata(target), _query(request), "PUT")
             sources = [await self._source(target.bucket, part) for part in parts]
-            fields = document.get("destination") or {}
-            resource = await self._write(target, fields, sources, host=request.headers["host"])
+            try:
+                await asyncio.to_thread(self._files.join, sources, target, changes)
+            except UnstorableNameError as error:
+                raise ApiError(400, "invalid", str(error)) from error
             if document.get("deleteSourceObjects"):
-                for source in {ObjectName(target.bucket, part["name"]) for part in parts}:
+                for source in set(sources):
                     await self._emulator.delete(source)
-        resource["componentCount"] = sum(int(source.get("componentCount", 1)) for source in sources)
+            resource = await self._emulator.existing(target)
         return Response(json.dumps(resource), media_type="application/json")
 
-    async def _source(self, bucket: str, part: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the resource of a source that is there in the wanted generation."""
+    async def _source(self, bucket: str, part: Mapping[str, Any]) -> ObjectName:
+        """Return a source that is there in the wanted generation."""
         source = ObjectName(bucket, part.get("name", ""))
         resource = await self._emulator.metadata(source)
         if resource is None:
             raise _not_found(source)
         check(resource, part, "PUT")
         check(resource, part.get("objectPreconditions") or {}, "PUT")
-        return resource
-
-    async def _write(
-        self, target: ObjectName, fields: Mapping[str, Any], sources: list[dict[str, Any]], host: str
-    ) -> dict[str, Any]:
-        """Write the sources' bytes one after another as the target object."""
-        boundary = uuid.uuid4().hex
-        kind = fields.get("contentType", "application/octet-stream")
-        head = (
-            f"--{boundary}\r\nContent-Type: application/json\r\n\r\n"
-            f"{json.dumps({**fields, 'name': target.name})}\r\n--{boundary}\r\nContent-Type: {kind}\r\n\r\n"
-        ).encode()
-        tail = f"\r\n--{boundary}--\r\n".encode()
-
-        async def content() -> Body:
-            yield head
-            for source in sources:
-                named = ObjectName(target.bucket, source["name"])
-                async for piece in self._emulator.read(named, source["generation"]):
-                    yield piece
-            yield tail
-
-        size = len(head) + len(tail) + sum(int(source["size"]) for source in sources)
-        answer = await self._emulator.http.post(
-            f"/upload/storage/v1/b/{target.bucket}/o",
-            params={"uploadType": "multipart"},
-            content=content(),
-            headers={
-                "Content-Type": f"multipart/related; boundary={boundary}",
-                "Content-Length": str(size),
-                "Host": host,
-            },
-        )
-        if not answer.is_success:
-            raise ApiError(answer.status_code, "invalid", answer.text[:500])
-        written: dict[str, Any] = answer.json()
-        # A composite object has no MD5: https://cloud.google.com/storage/docs/composite-objects
-        written.pop("md5Hash", None)
-        return written
+        return source
 
     async def _forward(self, request: Request, body: Body) -> Response:
         uri = _path(request) + (f"?{request.url.query}" if request.url.query else "")

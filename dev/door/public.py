@@ -6,6 +6,7 @@ still holds. So two uploads of a write-once name cannot both succeed, and one th
 leaves nothing.
 """
 
+import asyncio
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from dev.door.emulator import INCOMING_BUCKET, Emulator, ObjectName
+from dev.door.files import ObjectFiles, UnstorableNameError, changes_for
 from dev.door.rules import CorsRule
 from dev.door.signature import RefusedError, SignedRequest, verify
 
@@ -37,12 +39,14 @@ class PublicDoor:
     def __init__(
         self,
         emulator: Emulator,
+        files: ObjectFiles,
         cors: Mapping[str, CorsRule],
         signer_email: str,
         signer_key: rsa.RSAPublicKey,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._emulator = emulator
+        self._files = files
         self._cors = cors
         self._email = signer_email
         self._key = signer_key
@@ -108,7 +112,11 @@ class PublicDoor:
                     if name.startswith(METADATA_PREFIX)
                 }
                 kind = signed.headers.get("content-type", "application/octet-stream")
-                resource = await self._emulator.copy(stored, target, {"contentType": kind, "metadata": custom})
+                try:
+                    await asyncio.to_thread(self._files.publish, stored, target, changes_for(kind, custom))
+                except UnstorableNameError as error:
+                    raise RefusedError(400, "InvalidObjectName", str(error)) from error
+                resource = await self._emulator.existing(target)
         finally:
             await self._emulator.delete(stored)
         return _with_object_headers(Response(), resource)

@@ -115,9 +115,7 @@ def test_a_read_with_a_wrong_generation_is_refused(stack):
 
 def test_compose_joins_objects_in_order_with_their_checksum(stack):
     parts = [stored(stack, body) for body in (b"one,", b"two,", b"three")]
-    whole = stack.bucket().blob(
-        new_name(),
-    )
+    whole = stack.bucket().blob(new_name())
     whole.content_type = "text/csv"
 
     whole.compose(parts, if_generation_match=0)
@@ -127,7 +125,7 @@ def test_compose_joins_objects_in_order_with_their_checksum(stack):
     assert read.crc32c == crc32c(b"one,two,three")
     assert (read.content_type, read.size) == ("text/csv", 13)
     assert read.generation == whole.generation
-    assert whole.component_count == 3
+    assert read.md5_hash is None
 
 
 def test_composing_onto_an_existing_object_with_generation_0_is_refused(stack):
@@ -171,6 +169,14 @@ def test_compose_takes_from_1_to_32_sources(stack, count, accepted):
     else:
         with pytest.raises(exceptions.BadRequest):
             whole.compose([part] * count)
+
+
+@pytest.mark.parametrize("name", ["chunks/../escaped", "../escaped", "chunks/./escaped", "chunks//escaped"])
+def test_compose_takes_no_name_that_leads_out_of_the_bucket(stack, name):
+    with pytest.raises(exceptions.BadRequest):
+        stack.bucket().blob(name).compose([stored(stack)])
+
+    assert not stack.exists("escaped")
 
 
 def test_compose_can_delete_its_sources(stack):

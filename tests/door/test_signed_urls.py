@@ -45,6 +45,12 @@ def test_names_with_spaces_and_other_scripts_are_signed_and_stored(stack):
     assert httpx.get(stack.sign(name, "GET")).content == b"x"
 
 
+def test_a_name_that_a_folder_cannot_hold_is_refused(stack):
+    answer = stack.put("chunks//escaped", b"x")
+
+    assert (answer.status_code, error_code(answer)) == (400, "InvalidObjectName")
+
+
 def test_an_expired_url_is_refused(stack):
     name = new_name()
     url = stack.sign(name, seconds=1)

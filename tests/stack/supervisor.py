@@ -69,16 +69,16 @@ class Supervisor:
 
     def server(self, name: str) -> int:
         """Return the process id of the server whose log has that name."""
-        log = str(self.home / "logs" / f"{name}.log")
-        return next(pid for pid in self.servers() if os.readlink(f"/proc/{pid}/fd/1") == log)
+        log = self.home / "logs" / f"{name}.log"
+        return next(pid for pid in self.servers() if Path(f"/proc/{pid}/fd/1").readlink() == log)
 
     def servers(self) -> set[int]:
         """Return every process that writes into this home's logs."""
-        logs = str(self.home / "logs")
+        logs = self.home / "logs"
         found = set()
         for process in Path("/proc").iterdir():
             try:
-                if process.name.isdecimal() and os.readlink(process / "fd/1").startswith(logs):
+                if process.name.isdecimal() and (process / "fd/1").readlink().is_relative_to(logs):
                     found.add(int(process.name))
             except OSError:
                 continue
