@@ -1,0 +1,606 @@
+"""What every `TrainingRepository` does: in memory, and on a real Postgres behind a real PostgREST."""
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from shared.adapters.supabase import SupabaseDatabase
+from shared.adapters.supabase_training import SupabaseTraining
+from shared.errors import (
+    DataSetError,
+    LeaseLostError,
+    ModelNotFoundError,
+    RunNotFoundError,
+    SessionNotFinalizedError,
+    SessionNotFoundError,
+    SubscriptionRequiredError,
+    TrainingInProgressError,
+)
+from shared.ports import TrainingRepository
+from shared.records import (
+    Caller,
+    CallerKind,
+    ClaimOutcome,
+    ModelStatus,
+    ResultKind,
+    Run,
+    RunStatus,
+    SessionStatus,
+    TrainingRequest,
+    manifest_name,
+    run_prefix,
+)
+from shared.settings import supabase_settings
+from tests.door.stack import running_stack
+from tests.factories import ALICE, BOB, a_caller, a_uuid
+from tests.fakes.sessions import InMemorySessions
+from tests.training_factories import TrainingBench, a_request, a_table, another_trainers_manifest
+
+LEASE_S = 60
+
+
+@dataclass
+class World:
+    """A repository with sessions to train, and the hands to change what a client cannot.
+
+    Attributes:
+        add_session: From owner, number of tables and status to (session_id, row id).
+        advance: Lets seconds pass for one session's models.
+        status_of: Status of a session by its row id.
+        begin_delete: Marks a session by owner and session_id as being deleted.
+    """
+
+    runs: TrainingRepository
+    callers: dict[str, Caller]
+    pauper: str
+    add_session: Callable[[str, int, SessionStatus], tuple[str, str]]
+    advance: Callable[[str, float], None]
+    status_of: Callable[[str], SessionStatus]
+    begin_delete: Callable[[str, str], None]
+
+    def a_session(
+        self, *, owner: str = ALICE, n_tables: int = 1, status: SessionStatus = SessionStatus.FINALIZED
+    ) -> tuple[str, str]:
+        return self.add_session(owner, n_tables, status)
+
+    def start(self, session_id: str, request: TrainingRequest | None = None, *, owner: str = ALICE) -> Run:
+        run, _ = self.runs.start(owner, session_id, request or a_request(models=("random_forest",)))
+        return run
+
+    def a_run(self, *models: str) -> Run:
+        """Start a run of a new session."""
+        session_id, _ = self.a_session()
+        return self.start(session_id, a_request(models=models or ("random_forest",)))
+
+    def claimed(self, *models: str) -> tuple[Run, str, str]:
+        """Start a run and claim its first model; return the run, the model's id and the lease token."""
+        run = self.a_run(*models)
+        lease_token = a_token()
+        claim = self.runs.claim(run.models[0].id, lease_token, LEASE_S)
+        assert claim.outcome is ClaimOutcome.CLAIMED
+        return claim.run, run.models[0].id, lease_token
+
+    def completed(self, session_id: str, request: TrainingRequest | None = None) -> Run:
+        """Start, train and complete a run."""
+        run = self.start(session_id, request)
+        for model in run.models:
+            lease_token = a_token()
+            self.runs.claim(model.id, lease_token, LEASE_S)
+            self.runs.publish(model.id, lease_token, published(run, model.name))
+        return self.runs.complete(run.id, a_reference(run), a_document(run))
+
+    def newest(self, run: Run) -> Run:
+        """Return the run as a reader sees it."""
+        _, runs = self.runs.of_session(self.callers[run.owner], run.session_id)
+        return next(found for found in runs if found.id == run.id)
+
+
+def memory_world() -> World:
+    bench = TrainingBench()
+
+    def add_session(owner: str, n_tables: int, status: SessionStatus) -> tuple[str, str]:
+        session = InMemorySessions(bench.database).init(owner, f"s-{uuid.uuid4()}", {})
+        for index in range(n_tables):
+            bench.add_upload(session.id, a_table(), file_name=f"table{index}.csv", owner=owner)
+        bench.set_status(session.id, status)
+        return session.session_id, session.id
+
+    return World(
+        runs=bench.runs,
+        callers={ALICE: a_caller(), BOB: a_caller(BOB)},
+        pauper=a_uuid(),
+        add_session=add_session,
+        advance=lambda _, seconds: bench.database.advance(seconds=seconds),
+        status_of=bench.status_of,
+        begin_delete=lambda owner, name: InMemorySessions(bench.database).begin_delete(owner, name) and None,
+    )
+
+
+def stack_world(database: SupabaseDatabase, settings: Mapping[str, str]) -> World:
+
+    def execute(statement: str, *values: Any) -> Any:
+        with psycopg.connect(settings["DATABASE_URL"], autocommit=True) as connection:
+            cursor = connection.execute(statement, values)
+            return cursor.fetchone()[0] if cursor.description else None
+
+    def add_session(owner: str, n_tables: int, status: SessionStatus) -> tuple[str, str]:
+        name = f"s-{uuid.uuid4()}"
+        row = execute(
+            "insert into public.sessions (user_id, session_id, status) values (%s, %s, %s) returning id",
+            owner,
+            name,
+            status.value,
+        )
+        for index in range(n_tables):
+            execute(
+                "insert into public.uploads (session_uuid, user_id, file_name, content_type, size_bytes,"
+                " reserved_bytes, chunk_size_bytes, total_chunks, state, object_name, generation, crc32c, n_rows,"
+                " expires_at) values (%s, %s, %s, 'text/csv', 10, 10, 10, 1, 'assembled', %s, 1, 'AAAAAA==', 40,"
+                " now())",
+                row,
+                owner,
+                f"table{index}.csv",
+                f"datasets/{row}/table{index}.csv",
+            )
+        return name, str(row)
+
+    def advance(session_uuid: str, seconds: float) -> None:
+        execute(
+            "update public.models set queued_at = queued_at - make_interval(secs => %s),"
+            " updated_at = updated_at - make_interval(secs => %s),"
+            " lease_expires_at = lease_expires_at - make_interval(secs => %s) where session_uuid = %s",
+            seconds,
+            seconds,
+            seconds,
+            session_uuid,
+        )
+
+    def sign_in(person: str) -> Caller:
+        answer = httpx.post(
+            f"{settings['SUPABASE_URL']}/auth/v1/token?grant_type=password",
+            headers={"apikey": settings["SUPABASE_PUBLISHABLE_KEY"]},
+            json={"email": settings[f"{person}_EMAIL"], "password": settings[f"{person}_PASSWORD"]},
+        ).json()
+        return Caller(CallerKind.USER, answer["user"]["id"], answer["access_token"])
+
+    pauper = str(uuid.uuid4())
+    execute("insert into auth.users (id, email) values (%s, %s)", pauper, f"{pauper}@example.com")
+    return World(
+        runs=SupabaseTraining(database),
+        callers={ALICE: sign_in("ALICE"), BOB: sign_in("BOB")},
+        pauper=pauper,
+        add_session=add_session,
+        advance=advance,
+        status_of=lambda row: SessionStatus(execute("select status from public.sessions where id = %s", row)),
+        begin_delete=lambda owner, name: execute(
+            "update public.sessions set deleting_at = now() where user_id = %s and session_id = %s", owner, name
+        ),
+    )
+
+
+@pytest.fixture(scope="module", params=["memory", "stack"])
+def world(request) -> Iterator[World]:
+    if request.param == "memory":
+        yield memory_world()
+        return
+    settings = running_stack().settings
+    database = SupabaseDatabase(supabase_settings(settings))
+    yield stack_world(database, settings)
+    database._http.close()
+
+
+def a_token() -> str:
+    return str(uuid.uuid4())
+
+
+def published(run: Run, name: str) -> dict[str, Any]:
+    """Return what a task publishes of a model."""
+    file = {
+        "role": "model",
+        "format": "skops",
+        "object": f"{run_prefix(run.session_uuid, run.id)}{name}/attempt-1/model.skops",
+        "generation": 5,
+        "bytes": 7,
+        "crc32c": "AAAAAA==",
+        "sha256": "0" * 64,
+        "media_type": "application/zip",
+        "loads_code": False,
+    }
+    return {
+        "name": name,
+        "class": f"sklearn.{name}",
+        "framework": "sklearn",
+        "status": "completed",
+        "files": [file],
+        "metrics": {"test": {"rmse": 0.1 + 0.2}},
+        "signature": {"inputs": []},
+        "environment": {"python": "3.11"},
+        "scalers": [{"name": f"{name}.inputs"}],
+        "charts": [],
+    }
+
+
+def a_document(run: Run, *, status: str = "completed") -> dict[str, Any]:
+    return {
+        "status": status,
+        "scalers": [{"name": "one", "n": 1}, {"name": "two"}],
+        "charts": [{"name": "chart", "kind": "line"}],
+        "tables": [{"name": "evaluation", "rows": [{"value": 1.5}], "run": run.id}],
+    }
+
+
+def a_reference(run: Run) -> dict[str, Any]:
+    return {"object": manifest_name(run.session_uuid, run.id), "generation": 9, "bytes": 10, "sha256": "0" * 64}
+
+
+def test_a_new_run_has_a_task_per_model_and_pins_the_tables(world):
+    session_id, row = world.a_session(n_tables=2)
+    request = a_request(seed=2**32 - 1, test_fraction=0.25)
+    run, tasks = world.runs.start(ALICE, session_id, request)
+    assert (run.session_uuid, run.session_id, run.owner, run.status) == (row, session_id, ALICE, RunStatus.QUEUED)
+    assert run.request == json.loads(json.dumps(asdict(request)))
+    assert [file.file_name for file in run.data_set] == ["table0.csv", "table1.csv"]
+    assert all(file.n_rows == 40 and file.generation for file in run.data_set)
+    assert sorted(model.name for model in run.models) == ["dense_network", "linear_regression", "random_forest"]
+    assert {model.framework for model in run.models} == {"keras", "sklearn"}
+    assert {model.status for model in run.models} == {ModelStatus.QUEUED}
+    assert {(task.model_id, task.number) for task in tasks} == {(model.id, 1) for model in run.models}
+    assert {model.path for model in run.models} == {f"{run.id}/{model.name}" for model in run.models}
+    assert world.status_of(row) is SessionStatus.TRAINING
+    assert world.newest(run) == run
+
+
+def test_an_equal_request_returns_the_run_in_progress_and_the_tasks_nobody_works_on(world):
+    session_id, _ = world.a_session()
+    request = a_request()
+    run, _ = world.runs.start(ALICE, session_id, request)
+    world.runs.claim(run.models[0].id, a_token(), LEASE_S)
+    again, tasks = world.runs.start(ALICE, session_id, request)
+    assert again.id == run.id
+    assert {task.model_id for task in tasks} == {model.id for model in run.models[1:]}
+    assert {task.number for task in tasks} == {1}
+
+
+def test_another_request_is_refused_while_one_is_in_progress(world):
+    session_id, _ = world.a_session()
+    run = world.start(session_id)
+    with pytest.raises(TrainingInProgressError) as refused:
+        world.start(session_id, a_request(seed=7))
+    assert refused.value.details == {"run_id": run.id}
+
+
+def test_tasks_that_seem_lost_come_with_a_new_number(world):
+    session_id, row = world.a_session()
+    request = a_request(models=("linear_regression", "random_forest"))
+    run, _ = world.runs.start(ALICE, session_id, request)
+    world.runs.claim(run.models[0].id, a_token(), LEASE_S)
+    world.advance(row, 599)
+    _, tasks = world.runs.start(ALICE, session_id, request)
+    assert {task.number for task in tasks} == {1}
+    world.advance(row, 2)
+    _, tasks = world.runs.start(ALICE, session_id, request)
+    assert {(task.model_id, task.number) for task in tasks} == {(model.id, 2) for model in run.models}
+    _, tasks = world.runs.start(ALICE, session_id, request)
+    assert {task.number for task in tasks} == {2}
+
+
+def test_a_run_whose_models_are_finished_but_which_is_not_complete_gets_its_tasks_again(world):
+    session_id, _ = world.a_session()
+    run = world.start(session_id)
+    lease_token = a_token()
+    world.runs.claim(run.models[0].id, lease_token, LEASE_S)
+    world.runs.publish(run.models[0].id, lease_token, published(run, "random_forest"))
+    _, tasks = world.runs.start(ALICE, session_id, a_request(models=("random_forest",)))
+    assert [task.model_id for task in tasks] == [run.models[0].id]
+
+
+def test_an_abandoned_run_makes_room_for_another_request(world):
+    session_id, row = world.a_session()
+    abandoned = world.start(session_id)
+    world.advance(row, 3601)
+    run = world.start(session_id, a_request(seed=7))
+    assert run.id != abandoned.id
+    old = world.newest(abandoned)
+    assert old.status is RunStatus.FAILED
+    assert old.failure
+    assert [model.status for model in old.models] == [ModelStatus.FAILED]
+    assert world.status_of(row) is SessionStatus.TRAINING
+
+
+@pytest.mark.parametrize("status", [SessionStatus.INITIALIZED, SessionStatus.UPLOADING])
+def test_a_session_that_takes_uploads_is_not_trained(world, status):
+    session_id, row = world.a_session(status=status)
+    with pytest.raises(SessionNotFinalizedError) as refused:
+        world.start(session_id)
+    assert refused.value.details == {"status": status.value}
+    assert world.status_of(row) is status
+
+
+def test_a_session_without_tables_is_not_trained(world):
+    session_id, row = world.a_session(n_tables=0)
+    with pytest.raises(DataSetError):
+        world.start(session_id)
+    assert world.status_of(row) is SessionStatus.FINALIZED
+
+
+def test_without_a_subscription_nothing_is_trained(world):
+    session_id, row = world.a_session(owner=world.pauper)
+    with pytest.raises(SubscriptionRequiredError):
+        world.start(session_id, owner=world.pauper)
+    assert world.status_of(row) is SessionStatus.FINALIZED
+
+
+def test_sessions_of_others_do_not_exist(world):
+    session_id, row = world.a_session()
+    run = world.start(session_id)
+    with pytest.raises(SessionNotFoundError):
+        world.start(session_id, owner=BOB)
+    with pytest.raises(SessionNotFoundError):
+        world.runs.of_session(world.callers[BOB], session_id)
+    with pytest.raises(SessionNotFoundError):
+        world.runs.record(BOB, row, a_reference(run), another_trainers_manifest(row, a_token(), request={}))
+    for kind in ResultKind:
+        with pytest.raises(SessionNotFoundError):
+            world.runs.results(world.callers[BOB], session_id, kind)
+
+
+def test_a_session_without_a_run_has_none(world):
+    session_id, row = world.a_session()
+    assert world.runs.of_session(world.callers[ALICE], session_id) == (row, [])
+    for kind in ResultKind:
+        assert world.runs.results(world.callers[ALICE], session_id, kind) == []
+
+
+def test_a_claim_starts_the_run_and_counts_an_attempt(world):
+    run, model_id, _ = world.claimed()
+    assert run.status is RunStatus.RUNNING
+    (model,) = run.models
+    assert (model.id, model.status, model.attempts, model.progress) == (model_id, ModelStatus.TRAINING, 1, 0)
+
+
+def test_a_claimed_model_is_busy_for_others_and_not_for_its_holder(world):
+    _, model_id, lease_token = world.claimed()
+    busy = world.runs.claim(model_id, a_token(), LEASE_S)
+    assert busy.outcome is ClaimOutcome.BUSY
+    assert 0 < busy.busy_s <= LEASE_S + 1
+    again = world.runs.claim(model_id, lease_token, LEASE_S)
+    assert again.outcome is ClaimOutcome.CLAIMED
+    assert again.run.models[0].attempts == 1
+
+
+def test_of_many_claims_at_once_exactly_one_wins(world):
+    model_id = world.a_run().models[0].id
+    barrier = threading.Barrier(8)
+
+    def claim(_: int) -> ClaimOutcome:
+        barrier.wait()
+        return world.runs.claim(model_id, a_token(), LEASE_S).outcome
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(claim, range(8)))
+    assert sorted(outcomes) == [ClaimOutcome.BUSY] * 7 + [ClaimOutcome.CLAIMED]
+
+
+def test_of_many_requests_at_once_exactly_one_starts_a_run(world):
+    session_id, _ = world.a_session()
+    barrier = threading.Barrier(6)
+
+    def start(seed: int) -> str:
+        barrier.wait()
+        try:
+            return world.start(session_id, a_request(seed=seed)).id
+        except TrainingInProgressError as refused:
+            return f"refused for {refused.details['run_id']}"
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = sorted(pool.map(start, range(6)))
+    assert len(set(answers)) == 2
+    assert answers[1:] == [f"refused for {answers[0]}"] * 5
+
+
+def test_when_a_lease_runs_out_another_task_takes_over_and_the_old_one_can_change_nothing(world):
+    run, model_id, old = world.claimed()
+    world.advance(run.session_uuid, LEASE_S + 1)
+    new = a_token()
+    claim = world.runs.claim(model_id, new, LEASE_S)
+    assert claim.outcome is ClaimOutcome.CLAIMED
+    assert claim.run.models[0].attempts == 2
+    with pytest.raises(LeaseLostError):
+        world.runs.report(model_id, old, LEASE_S, 0.5)
+    with pytest.raises(LeaseLostError):
+        world.runs.publish(model_id, old, published(run, "random_forest"))
+    with pytest.raises(LeaseLostError):
+        world.runs.fail(model_id, old, "No.")
+    world.runs.release(model_id, old)
+    assert world.newest(run).models[0].status is ModelStatus.TRAINING
+    world.runs.report(model_id, new, LEASE_S, 0.5)
+
+
+def test_progress_extends_the_lease_and_never_goes_back(world):
+    run, model_id, lease_token = world.claimed()
+    world.runs.report(model_id, lease_token, LEASE_S, 0.5)
+    world.advance(run.session_uuid, LEASE_S - 10)
+    world.runs.report(model_id, lease_token, LEASE_S, 0.25)
+    assert world.newest(run).models[0].progress == 0.5
+    world.advance(run.session_uuid, LEASE_S - 10)
+    assert world.runs.claim(model_id, a_token(), LEASE_S).outcome is ClaimOutcome.BUSY
+
+
+def test_a_released_model_is_claimed_at_once(world):
+    _, model_id, lease_token = world.claimed()
+    world.runs.release(model_id, lease_token)
+    world.runs.release(model_id, lease_token)
+    assert world.runs.claim(model_id, a_token(), LEASE_S).outcome is ClaimOutcome.CLAIMED
+
+
+def test_after_five_attempts_that_came_to_nothing_a_model_is_failed(world):
+    run = world.a_run()
+    model_id = run.models[0].id
+    for _ in range(5):
+        assert world.runs.claim(model_id, a_token(), LEASE_S).outcome is ClaimOutcome.CLAIMED
+        world.advance(run.session_uuid, LEASE_S + 1)
+    claim = world.runs.claim(model_id, a_token(), LEASE_S)
+    assert claim.outcome is ClaimOutcome.DONE
+    assert claim.are_models_finished
+    assert claim.run.models[0].status is ModelStatus.FAILED
+    assert claim.run.models[0].status_detail == "The training was interrupted 5 times."
+
+
+def test_a_published_model_is_pending_and_the_last_one_brings_what_the_others_published(world):
+    run = world.a_run("linear_regression", "random_forest")
+    documents = {}
+    for model, is_last in zip(run.models, (False, True), strict=True):
+        lease_token = a_token()
+        world.runs.claim(model.id, lease_token, LEASE_S)
+        documents[model.name] = published(run, model.name)
+        found, are_finished = world.runs.publish(model.id, lease_token, documents[model.name])
+        assert are_finished is is_last
+    assert {model.name: model.published for model in found.models} == documents
+    for model in found.models:
+        assert (model.status, model.progress) == (ModelStatus.PENDING, 1)
+        assert model.class_name == f"sklearn.{model.name}"
+        assert model.metrics == {"test": {"rmse": 0.1 + 0.2}}
+        assert model.files[0].generation == 5
+    assert world.runs.claim(run.models[0].id, a_token(), LEASE_S).outcome is ClaimOutcome.DONE
+
+
+def test_publishing_and_failing_twice_changes_nothing(world):
+    run, model_id, lease_token = world.claimed("linear_regression", "random_forest")
+    document = published(run, "linear_regression")
+    first = world.runs.publish(model_id, lease_token, document)
+    assert world.runs.publish(model_id, lease_token, document) == first
+    with pytest.raises(LeaseLostError):
+        world.runs.publish(model_id, lease_token, document | {"class": "another"})
+    other = run.models[1].id
+    world.runs.claim(other, lease_token, LEASE_S)
+    first = world.runs.fail(other, lease_token, "No.")
+    assert world.runs.fail(other, lease_token, "Still no.") == first
+    assert first[0].models[1].status_detail == "No."
+    assert first[1] is True
+
+
+def test_a_run_is_not_complete_before_its_last_model_is(world):
+    run, _, _ = world.claimed()
+    with pytest.raises(TrainingInProgressError):
+        world.runs.complete(run.id, a_reference(run), a_document(run))
+
+
+def test_completing_records_the_results_once_and_moves_the_session_on(world):
+    session_id, row = world.a_session()
+    run = world.completed(session_id)
+    assert (run.status, run.manifest, run.failure) == (RunStatus.COMPLETED, a_reference(run), None)
+    assert run.finished_at is not None
+    assert world.status_of(row) is SessionStatus.TRAINED
+    assert world.runs.complete(run.id, {}, a_document(run, status="failed")) == run
+    results = {kind: world.runs.results(world.callers[ALICE], session_id, kind) for kind in ResultKind}
+    document = a_document(run)
+    assert [item.content for item in results[ResultKind.SCALERS]] == document["scalers"]
+    assert [item.content for item in results[ResultKind.VISUALIZATIONS]] == document["charts"]
+    assert [item.content for item in results[ResultKind.EVALUATION_TABLES]] == document["tables"]
+    assert {item.run_id for items in results.values() for item in items} == {run.id}
+    assert len({item.id for items in results.values() for item in items}) == 4
+
+
+def test_a_failed_run_fails_the_session_and_leaves_the_results_of_the_last_completed_one(world):
+    session_id, row = world.a_session()
+    completed = world.completed(session_id)
+    run = world.start(session_id, a_request(seed=7, models=("random_forest",)))
+    lease_token = a_token()
+    world.runs.claim(run.models[0].id, lease_token, LEASE_S)
+    world.runs.fail(run.models[0].id, lease_token, "No.")
+    document = {"status": "failed", "scalers": [], "charts": [], "tables": []}
+    failed = world.runs.complete(run.id, a_reference(run), document)
+    assert failed.status is RunStatus.FAILED
+    assert failed.failure
+    assert world.status_of(row) is SessionStatus.FAILED
+    scalers = world.runs.results(world.callers[ALICE], session_id, ResultKind.SCALERS)
+    assert {item.run_id for item in scalers} == {completed.id}
+
+
+def test_runs_are_listed_newest_first(world):
+    session_id, row = world.a_session()
+    first = world.completed(session_id)
+    second = world.completed(session_id, a_request(seed=7, models=("random_forest",)))
+    found_row, runs = world.runs.of_session(world.callers[ALICE], session_id)
+    assert found_row == row
+    assert [run.id for run in runs] == [second.id, first.id]
+    assert runs[0].models[0].published["signature"] == {"inputs": []}
+    newest = world.runs.results(world.callers[ALICE], session_id, ResultKind.SCALERS)
+    assert {item.run_id for item in newest} == {second.id}
+
+
+def test_checked_models_become_ready_or_refused_once(world):
+    session_id, _ = world.a_session()
+    run = world.completed(session_id, a_request(models=("linear_regression", "random_forest")))
+    good, bad = (model.id for model in run.models)
+    marked = world.runs.mark(run.id, {good: None, bad: "model.skops is missing"})
+    assert [(model.status, model.status_detail) for model in marked.models] == [
+        (ModelStatus.READY, None),
+        (ModelStatus.REFUSED, "model.skops is missing"),
+    ]
+    assert world.runs.mark(run.id, {good: "changed my mind", bad: None}) == marked
+
+
+def test_a_deleted_session_takes_its_models_out_of_every_hand(world):
+    run, model_id, lease_token = world.claimed()
+    world.begin_delete(ALICE, run.session_id)
+    with pytest.raises(ModelNotFoundError):
+        world.runs.claim(model_id, a_token(), LEASE_S)
+    with pytest.raises(ModelNotFoundError):
+        world.runs.report(model_id, lease_token, LEASE_S, 0.5)
+    with pytest.raises(ModelNotFoundError):
+        world.runs.publish(model_id, lease_token, published(run, "random_forest"))
+    with pytest.raises(ModelNotFoundError):
+        world.runs.fail(model_id, lease_token, "No.")
+    with pytest.raises(RunNotFoundError):
+        world.runs.complete(run.id, a_reference(run), a_document(run))
+    with pytest.raises(SessionNotFoundError):
+        world.runs.of_session(world.callers[ALICE], run.session_id)
+    with pytest.raises(SessionNotFoundError):
+        world.start(run.session_id)
+
+
+def test_unknown_models_and_runs_are_not_found(world):
+    run = world.a_run()
+    with pytest.raises(ModelNotFoundError):
+        world.runs.claim(a_token(), a_token(), LEASE_S)
+    with pytest.raises(RunNotFoundError):
+        world.runs.complete(a_token(), a_reference(run), a_document(run))
+
+
+def test_the_manifest_of_another_trainer_becomes_a_run_once(world):
+    session_id, row = world.a_session()
+    run_id = a_token()
+    document = another_trainers_manifest(row, run_id, request={"target": "y"}, data_set=[])
+    document["models"][0]["files"][0]["loads_code"] = False
+    failed = {"name": "prophet", "framework": "sklearn", "status": "failed", "detail": "No.", "files": []}
+    document["models"].append(failed)
+    reference = {"object": manifest_name(row, run_id), "generation": 9, "bytes": 10, "sha256": "0" * 64}
+    run = world.runs.record(ALICE, row, reference, document)
+    assert (run.id, run.status, run.manifest) == (run_id, RunStatus.COMPLETED, reference)
+    assert [(model.name, model.status, model.status_detail) for model in run.models] == [
+        ("gradient_boosting", ModelStatus.PENDING, None),
+        ("prophet", ModelStatus.FAILED, "No."),
+    ]
+    assert run.models[0].class_name == "lightgbm.LGBMRegressor"
+    assert run.models[0].metrics == {"test": {"rmse": 1.5}}
+    assert world.status_of(row) is SessionStatus.TRAINED
+    assert world.runs.record(ALICE, row, reference, document).models == run.models
+    scalers = world.runs.results(world.callers[ALICE], session_id, ResultKind.SCALERS)
+    assert [item.content for item in scalers] == document["scalers"]
+
+
+def test_another_trainers_manifest_leaves_a_run_in_progress_alone(world):
+    session_id, row = world.a_session()
+    world.start(session_id)
+    document = another_trainers_manifest(row, a_token(), request={}, data_set=[], models=[])
+    world.runs.record(ALICE, row, {}, document)
+    assert world.status_of(row) is SessionStatus.TRAINING
