@@ -107,12 +107,19 @@ class UploadProtocol:
         assert assembled["crc32c"] == crc32c(b"")
 
     def test_an_assembled_upload_takes_no_more_chunks(self, client, session):
-        upload = self.start(client, session, 0)
+        upload = self.start(client, session, 5)
+        self.put(client, upload, 0, b"hello")
         client.assemble_upload(upload["uploadId"])
         with pytest.raises(ServiceError) as refusal:
-            client.sign_chunks(upload["uploadId"], {0: crc32c(b"")})
+            client.sign_chunks(upload["uploadId"], {0: crc32c(b"hello")})
         assert (refusal.value.status, refusal.value.code) == (409, "wrong_state")
         assert refusal.value.details["state"] == "assembled"
+
+    def test_a_chunk_beyond_the_last_one_is_not_signed(self, client, session):
+        upload = self.start(client, session, 5)
+        with pytest.raises(ServiceError) as refusal:
+            client.sign_chunks(upload["uploadId"], {1: crc32c(b"hello")})
+        assert (refusal.value.status, refusal.value.code) == (422, "invalid_field")
 
     def test_creating_an_upload_of_an_assembled_file_is_refused_with_its_id(self, client, session):
         upload = self.start(client, session, 0)

@@ -144,6 +144,8 @@ class FakeUploadService:
             raise RefusedError(422, "invalid_field", field="chunks")
         if upload.state != "open":
             raise RefusedError(409, "wrong_state", state=upload.state)
+        if any(chunk["index"] >= upload.total_chunks for chunk in wanted):
+            raise RefusedError(422, "invalid_field", field="chunks")
         self.signings.append(len(wanted))
         chunks = [self._signed(upload, chunk["index"], chunk.get("crc32c")) for chunk in wanted]
         return {"uploadId": upload.upload_id, "expiresAt": upload.document()["expiresAt"], "chunks": chunks}
