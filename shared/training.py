@@ -60,7 +60,7 @@ LARGEST_SEED = 2**32 - 1
 LEAST_ROWS = 10
 HEAD_BYTES = 1 << 20
 # A model whose task has been silent this long may be taken up by another one.
-LEASE_S = 120
+LEASE_S = 90
 REPORT_EVERY_S = 1.0
 # Training counts up to here; writing the files takes the rest.
 TRAINED = 0.95

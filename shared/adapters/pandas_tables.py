@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,12 +41,15 @@ class NumericTable:
     n_rows: int
 
 
-def read_numeric(store: ObjectStore, files: Sequence[DataFile], target: str) -> NumericTable:
+def read_numeric(
+    store: ObjectStore, files: Sequence[DataFile], target: str, progress: Callable[[float], None]
+) -> NumericTable:
     """Read the numeric columns that the tables have in common.
 
     Args:
         files: Read in this order; those without the target are left out.
         target: A column that must be numeric wherever it is.
+        progress: Called with 0 to 1 after every 50,000 rows.
 
     Returns:
         At most MOST_CELLS cells (counting every column of the files): larger tables are thinned evenly.
@@ -68,13 +71,22 @@ def read_numeric(store: ObjectStore, files: Sequence[DataFile], target: str) -> 
     if not used:
         raise DataSetError(f"No table has a column {target!r}.")
     stride = max(1, math.ceil(n_cells / MOST_CELLS))
-    frames = [_numeric_columns(store, file, target, stride, ignored) for file in used]
+    n_rows = sum(file.n_rows for file in used)
+    frames: list[pd.DataFrame] = []
+    n_read = 0
+
+    def count(n_more: int) -> None:
+        nonlocal n_read
+        n_read += n_more
+        progress(min(1.0, n_read / max(1, n_rows)))
+
+    frames.extend(_numeric_columns(store, file, target, stride, ignored, count) for file in used)
     common = [name for name in frames[0].columns if all(name in frame.columns for frame in frames)]
     for frame in frames:
         ignored |= {name: "not numeric in every file" for name in frame.columns if name not in common}
     table = pd.concat([frame[common] for frame in frames], ignore_index=True) if len(frames) > 1 else frames[0]
     table = table.replace([math.inf, -math.inf], math.nan).dropna(subset=[target], ignore_index=True)
-    return NumericTable(table, ignored, stride, sum(file.n_rows for file in used))
+    return NumericTable(table, ignored, stride, n_rows)
 
 
 def _header(store: ObjectStore, file: DataFile) -> list[str]:
@@ -84,7 +96,12 @@ def _header(store: ObjectStore, file: DataFile) -> list[str]:
 
 
 def _numeric_columns(
-    store: ObjectStore, file: DataFile, target: str, stride: int, ignored: dict[str, str]
+    store: ObjectStore,
+    file: DataFile,
+    target: str,
+    stride: int,
+    ignored: dict[str, str],
+    count: Callable[[int], None],
 ) -> pd.DataFrame:
     import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -105,6 +122,7 @@ def _numeric_columns(
             ignored |= {str(name): "not numeric" for name in chunk.columns if name not in numeric}
             kept.append(chunk.iloc[-first_row % stride :: stride][numeric].astype("float64"))
             first_row += len(chunk)
+            count(len(chunk))
     if not kept:
         return pd.DataFrame(columns=[target], dtype="float64")
     common = [name for name in kept[0].columns if name not in ignored]

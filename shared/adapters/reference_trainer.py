@@ -87,9 +87,8 @@ class ReferenceTrainer:
         progress: Callable[[float], None],
     ) -> TrainingOutcome:
         """Train one model; see the port."""
-        table = read_numeric(self._store, data_set, request.target)
+        table = read_numeric(self._store, data_set, request.target, lambda done: progress(done * _READ))
         split, split_json, ignored = _split(table, request)
-        progress(_READ)
 
         def fitted_part(done: float) -> None:
             progress(_READ + done * (1 - _READ))

@@ -23,6 +23,10 @@ def a_store(*contents: bytes) -> tuple[InMemoryObjectStore, list]:
     return store, files
 
 
+def read(store: InMemoryObjectStore, files: list, target: str = "y"):
+    return read_numeric(store, files, target, lambda _: None)
+
+
 def describe(content: bytes, points: int = 100) -> dict:
     store, (file,) = a_store(content)
     described = PandasTableReader(store).describe(file, points)
@@ -36,28 +40,28 @@ def column(described: dict, name: str) -> dict:
 
 def test_files_are_read_one_below_the_other_and_only_their_common_numeric_columns():
     store, files = a_store(b"a,b,c,y\n1,2,x,3\n4,5,x,6\n", b"y,a,d\n9,7,8\n")
-    table = read_numeric(store, files, "y")
+    table = read(store, files)
     assert table.frame.to_dict("list") == {"a": [1, 4, 7], "y": [3, 6, 9]}
     assert table.ignored == {"b": "not numeric in every file", "c": "not numeric", "d": "not numeric in every file"}
 
 
 def test_a_file_without_the_target_is_left_out_and_named():
     store, files = a_store(b"a,y\n1,2\n", b"a,b\n1,2\n")
-    table = read_numeric(store, files, "y")
+    table = read(store, files)
     assert len(table.frame) == 1
     assert table.ignored == {"file 1.csv": "no column 'y'"}
 
 
 def test_rows_without_a_target_and_infinite_numbers_are_taken_out():
     store, files = a_store(b"a,y\n1,2\n3,\n5,inf\ninf,8\n")
-    table = read_numeric(store, files, "y")
+    table = read(store, files)
     np.testing.assert_equal(table.frame.to_dict("list"), {"a": [1, np.nan], "y": [2, 8]})
 
 
 def test_a_column_that_turns_out_to_be_text_later_is_not_numeric(monkeypatch):
     monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 10)
     store, files = a_store(b"a,b,y\n" + b"1,2,3\n" * 25 + b"1,x,3\n")
-    table = read_numeric(store, files, "y")
+    table = read(store, files)
     assert list(table.frame.columns) == ["a", "y"]
     assert len(table.frame) == 26
 
@@ -66,21 +70,29 @@ def test_a_target_that_turns_out_to_be_text_later_is_named_with_its_row(monkeypa
     monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 10)
     store, files = a_store(b"a,y\n" + b"1,3\n" * 25 + b"1,warm\n")
     with pytest.raises(DataSetError, match="row 26 holds 'warm'"):
-        read_numeric(store, files, "y")
+        read(store, files)
 
 
 def test_true_and_false_are_no_numbers():
     store, files = a_store(b"a,flag,y\n1,True,2\n1,False,2\n")
-    assert list(read_numeric(store, files, "y").frame.columns) == ["a", "y"]
+    assert list(read(store, files).frame.columns) == ["a", "y"]
     with pytest.raises(DataSetError, match="not numeric"):
-        read_numeric(store, files, "flag")
+        read(store, files, "flag")
+
+
+def test_reading_reports_progress_over_all_files(monkeypatch):
+    monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 10)
+    store, files = a_store(b"a,y\n" + b"1,3\n" * 20, b"a,y\n" + b"1,3\n" * 20)
+    seen: list[float] = []
+    read_numeric(store, files, "y", seen.append)
+    assert seen == [0.25, 0.5, 0.75, 1]
 
 
 def test_a_table_beyond_the_limit_is_thinned_evenly(monkeypatch):
     monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 7)
     monkeypatch.setattr(pandas_tables, "MOST_CELLS", 50)
     store, files = a_store(b"a,y\n" + b"".join(b"%d,%d\n" % (row, row) for row in range(100)))
-    table = read_numeric(store, files, "y")
+    table = read(store, files)
     assert table.stride == 4
     assert table.frame["a"].tolist() == list(range(0, 100, 4))
 
@@ -89,7 +101,7 @@ def test_a_table_beyond_the_limit_is_thinned_evenly(monkeypatch):
 def test_a_file_that_is_no_table_is_a_fault_of_the_data(content):
     store, files = a_store(content)
     with pytest.raises(DataSetError):
-        read_numeric(store, files, "y")
+        read(store, files)
     with pytest.raises(DataSetError):
         PandasTableReader(store).describe(files[0], 10)
 
@@ -98,7 +110,7 @@ def test_a_file_that_is_gone_is_a_fault_of_the_data():
     store, files = a_store(b"a,y\n1,2\n")
     store.delete(store.list(""))
     with pytest.raises(DataSetError, match=r"0\.csv"):
-        read_numeric(store, files, "y")
+        read(store, files)
 
 
 def test_a_numeric_column_is_described_by_its_statistics():
