@@ -62,6 +62,11 @@ class Home:
         return self.path / "storage"
 
     @property
+    def tasks(self) -> Path:
+        """Tasks that wait for delivery."""
+        return self.path / "tasks"
+
+    @property
     def run(self) -> Path:
         """Files that describe the running stack; written anew at every start."""
         return self.path / "run"

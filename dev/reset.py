@@ -7,7 +7,7 @@ import sys
 from dev.home import home_from
 
 # Only what the stack itself makes: TRAINSHED_HOME may have been pointed at a folder with other things.
-FOLDERS = ("keys", "logs", "postgres", "postgres.new", "run", "storage")
+FOLDERS = ("keys", "logs", "postgres", "postgres.new", "run", "storage", "tasks")
 FILES = ("env", "functions.env", "lock")
 
 

@@ -195,7 +195,8 @@ class Stack:
     def _tasks(self) -> Server:
         command = [
             str(STACK_ENVIRONMENT / "bin/python"), "dev/task_emulator.py",
-            "--port", str(self._ports.tasks), "--queue", QUEUE, "--retries", str(MOST_TASK_RETRIES),
+            "--port", str(self._ports.tasks), "--folder", str(self._home.tasks),
+            "--queue", QUEUE, "--retries", str(MOST_TASK_RETRIES),
         ]  # fmt: skip
         return Server("tasks", command, listens(self._ports.tasks))
 
