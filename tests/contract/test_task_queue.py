@@ -1,19 +1,16 @@
 """What every `TaskQueue` does: in memory, and Cloud Tasks as its emulator plays it."""
 
 import json
-import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from google.cloud.tasks_v2 import Queue
 
-from dev.home import read_env
 from shared.adapters.cloud_tasks import CloudTasksQueue
 from shared.errors import QueueUnavailableError
 from shared.ports import TaskQueue
@@ -69,7 +66,7 @@ def delivery(request) -> Iterator[Delivery]:
         dead.refuses_after = 0
         yield Delivery(queue, lambda: [task.model_id for task in queue.tasks], dead)
         return
-    functions = read_env(Path(os.environ["TRAINSHED_ENV"]).with_name("functions.env"))
+    functions = request.getfixturevalue("local_stack").functions_env
     parent = functions["TASKS_QUEUE"].rpartition("/queues/")[0]
     with Receiver() as receiver:
         thread = threading.Thread(target=receiver.serve_forever)

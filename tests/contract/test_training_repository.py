@@ -3,16 +3,14 @@
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
-import httpx
-import psycopg
 import pytest
 
-from shared.adapters.supabase import SupabaseDatabase
 from shared.adapters.supabase_training import SupabaseTraining
 from shared.errors import (
     DataSetError,
@@ -27,7 +25,6 @@ from shared.errors import (
 from shared.ports import TrainingRepository
 from shared.records import (
     Caller,
-    CallerKind,
     ClaimOutcome,
     ModelStatus,
     ResultKind,
@@ -38,10 +35,9 @@ from shared.records import (
     manifest_name,
     run_prefix,
 )
-from shared.settings import supabase_settings
-from tests.door.stack import running_stack
-from tests.factories import ALICE, BOB, a_caller, a_uuid
+from tests.factories import BOB, a_caller, a_uuid
 from tests.fakes.sessions import InMemorySessions
+from tests.local_stack import LocalStack, People
 from tests.training_factories import TrainingBench, a_request, a_table, another_trainers_manifest
 
 LEASE_S = 60
@@ -52,6 +48,7 @@ class World:
     """A repository with sessions to train, and the hands to change what a client cannot.
 
     Attributes:
+        alice, bob: Subscribed users; the pauper is not.
         add_session: From owner, number of tables and status to (session_id, row id).
         advance: Lets seconds pass for one session's models.
         status_of: Status of a session by its row id.
@@ -59,20 +56,22 @@ class World:
     """
 
     runs: TrainingRepository
-    callers: dict[str, Caller]
-    pauper: str
+    alice: Caller
+    bob: Caller
+    pauper: Caller
     add_session: Callable[[str, int, SessionStatus], tuple[str, str]]
     advance: Callable[[str, float], None]
     status_of: Callable[[str], SessionStatus]
     begin_delete: Callable[[str, str], None]
 
     def a_session(
-        self, *, owner: str = ALICE, n_tables: int = 1, status: SessionStatus = SessionStatus.FINALIZED
+        self, *, owner: Caller | None = None, n_tables: int = 1, status: SessionStatus = SessionStatus.FINALIZED
     ) -> tuple[str, str]:
-        return self.add_session(owner, n_tables, status)
+        return self.add_session((owner or self.alice).user_id, n_tables, status)
 
-    def start(self, session_id: str, request: TrainingRequest | None = None, *, owner: str = ALICE) -> Run:
-        run, _ = self.runs.start(owner, session_id, request or a_request(models=("random_forest",)))
+    def start(self, session_id: str, request: TrainingRequest | None = None, *, owner: Caller | None = None) -> Run:
+        request = request or a_request(models=("random_forest",))
+        run, _ = self.runs.start((owner or self.alice).user_id, session_id, request)
         return run
 
     def a_run(self, *models: str) -> Run:
@@ -99,7 +98,7 @@ class World:
 
     def newest(self, run: Run) -> Run:
         """Return the run as a reader sees it."""
-        _, runs = self.runs.of_session(self.callers[run.owner], run.session_id)
+        _, runs = self.runs.of_session(self.alice, run.session_id)
         return next(found for found in runs if found.id == run.id)
 
 
@@ -115,8 +114,9 @@ def memory_world() -> World:
 
     return World(
         runs=bench.runs,
-        callers={ALICE: a_caller(), BOB: a_caller(BOB)},
-        pauper=a_uuid(),
+        alice=a_caller(),
+        bob=a_caller(BOB),
+        pauper=a_caller(a_uuid()),
         add_session=add_session,
         advance=lambda _, seconds: bench.database.advance(seconds=seconds),
         status_of=bench.status_of,
@@ -124,77 +124,65 @@ def memory_world() -> World:
     )
 
 
-def stack_world(database: SupabaseDatabase, settings: Mapping[str, str]) -> World:
-
-    def execute(statement: str, *values: Any) -> Any:
-        with psycopg.connect(settings["DATABASE_URL"], autocommit=True) as connection:
-            cursor = connection.execute(statement, values)
-            return cursor.fetchone()[0] if cursor.description else None
-
+def supabase_world(stack: LocalStack, people: People) -> World:
     def add_session(owner: str, n_tables: int, status: SessionStatus) -> tuple[str, str]:
         name = f"s-{uuid.uuid4()}"
-        row = execute(
+        (session,) = stack.rows(
             "insert into public.sessions (user_id, session_id, status) values (%s, %s, %s) returning id",
             owner,
             name,
             status.value,
         )
         for index in range(n_tables):
-            execute(
+            stack.rows(
                 "insert into public.uploads (session_uuid, user_id, file_name, content_type, size_bytes,"
                 " reserved_bytes, chunk_size_bytes, total_chunks, state, object_name, generation, crc32c, n_rows,"
                 " expires_at) values (%s, %s, %s, 'text/csv', 10, 10, 10, 1, 'assembled', %s, 1, 'AAAAAA==', 40,"
                 " now())",
-                row,
+                session["id"],
                 owner,
                 f"table{index}.csv",
-                f"datasets/{row}/table{index}.csv",
+                f"datasets/{session['id']}/table{index}.csv",
             )
-        return name, str(row)
+        return name, str(session["id"])
 
     def advance(session_uuid: str, seconds: float) -> None:
-        execute(
-            "update public.models set queued_at = queued_at - make_interval(secs => %s),"
-            " updated_at = updated_at - make_interval(secs => %s),"
-            " lease_expires_at = lease_expires_at - make_interval(secs => %s) where session_uuid = %s",
-            seconds,
-            seconds,
-            seconds,
+        earlier = timedelta(seconds=seconds)
+        stack.rows(
+            "update public.models set queued_at = queued_at - %s, updated_at = updated_at - %s,"
+            " lease_expires_at = lease_expires_at - %s where session_uuid = %s",
+            earlier,
+            earlier,
+            earlier,
             session_uuid,
         )
 
-    def sign_in(person: str) -> Caller:
-        answer = httpx.post(
-            f"{settings['SUPABASE_URL']}/auth/v1/token?grant_type=password",
-            headers={"apikey": settings["SUPABASE_PUBLISHABLE_KEY"]},
-            json={"email": settings[f"{person}_EMAIL"], "password": settings[f"{person}_PASSWORD"]},
-        ).json()
-        return Caller(CallerKind.USER, answer["user"]["id"], answer["access_token"])
+    def status_of(session_uuid: str) -> SessionStatus:
+        (session,) = stack.rows("select status from public.sessions where id = %s", session_uuid)
+        return SessionStatus(session["status"])
 
-    pauper = str(uuid.uuid4())
-    execute("insert into auth.users (id, email) values (%s, %s)", pauper, f"{pauper}@example.com")
     return World(
-        runs=SupabaseTraining(database),
-        callers={ALICE: sign_in("ALICE"), BOB: sign_in("BOB")},
-        pauper=pauper,
+        runs=SupabaseTraining(stack.database),
+        alice=people.add(),
+        bob=people.add(),
+        pauper=people.add(is_subscribed=False),
         add_session=add_session,
         advance=advance,
-        status_of=lambda row: SessionStatus(execute("select status from public.sessions where id = %s", row)),
-        begin_delete=lambda owner, name: execute(
-            "update public.sessions set deleting_at = now() where user_id = %s and session_id = %s", owner, name
+        status_of=status_of,
+        begin_delete=lambda owner, name: (
+            stack.rows(
+                "update public.sessions set deleting_at = now() where user_id = %s and session_id = %s", owner, name
+            )
+            and None
         ),
     )
 
 
-@pytest.fixture(scope="module", params=["memory", "stack"])
-def world(request) -> Iterator[World]:
+@pytest.fixture(params=["memory", "supabase"])
+def world(request: pytest.FixtureRequest) -> World:
     if request.param == "memory":
-        yield memory_world()
-        return
-    settings = running_stack().settings
-    database = SupabaseDatabase(supabase_settings(settings))
-    yield stack_world(database, settings)
-    database._http.close()
+        return memory_world()
+    return supabase_world(request.getfixturevalue("local_stack"), request.getfixturevalue("people"))
 
 
 def a_token() -> str:
@@ -244,8 +232,13 @@ def a_reference(run: Run) -> dict[str, Any]:
 def test_a_new_run_has_a_task_per_model_and_pins_the_tables(world):
     session_id, row = world.a_session(n_tables=2)
     request = a_request(seed=2**32 - 1, test_fraction=0.25)
-    run, tasks = world.runs.start(ALICE, session_id, request)
-    assert (run.session_uuid, run.session_id, run.owner, run.status) == (row, session_id, ALICE, RunStatus.QUEUED)
+    run, tasks = world.runs.start(world.alice.user_id, session_id, request)
+    assert (run.session_uuid, run.session_id, run.owner, run.status) == (
+        row,
+        session_id,
+        world.alice.user_id,
+        RunStatus.QUEUED,
+    )
     assert run.request == json.loads(json.dumps(asdict(request)))
     assert [file.file_name for file in run.data_set] == ["table0.csv", "table1.csv"]
     assert all(file.n_rows == 40 and file.generation for file in run.data_set)
@@ -261,9 +254,9 @@ def test_a_new_run_has_a_task_per_model_and_pins_the_tables(world):
 def test_an_equal_request_returns_the_run_in_progress_and_the_tasks_nobody_works_on(world):
     session_id, _ = world.a_session()
     request = a_request()
-    run, _ = world.runs.start(ALICE, session_id, request)
+    run, _ = world.runs.start(world.alice.user_id, session_id, request)
     world.runs.claim(run.models[0].id, a_token(), LEASE_S)
-    again, tasks = world.runs.start(ALICE, session_id, request)
+    again, tasks = world.runs.start(world.alice.user_id, session_id, request)
     assert again.id == run.id
     assert {task.model_id for task in tasks} == {model.id for model in run.models[1:]}
     assert {task.number for task in tasks} == {1}
@@ -280,15 +273,15 @@ def test_another_request_is_refused_while_one_is_in_progress(world):
 def test_tasks_that_seem_lost_come_with_a_new_number(world):
     session_id, row = world.a_session()
     request = a_request(models=("linear_regression", "random_forest"))
-    run, _ = world.runs.start(ALICE, session_id, request)
+    run, _ = world.runs.start(world.alice.user_id, session_id, request)
     world.runs.claim(run.models[0].id, a_token(), LEASE_S)
     world.advance(row, 599)
-    _, tasks = world.runs.start(ALICE, session_id, request)
+    _, tasks = world.runs.start(world.alice.user_id, session_id, request)
     assert {task.number for task in tasks} == {1}
     world.advance(row, 2)
-    _, tasks = world.runs.start(ALICE, session_id, request)
+    _, tasks = world.runs.start(world.alice.user_id, session_id, request)
     assert {(task.model_id, task.number) for task in tasks} == {(model.id, 2) for model in run.models}
-    _, tasks = world.runs.start(ALICE, session_id, request)
+    _, tasks = world.runs.start(world.alice.user_id, session_id, request)
     assert {task.number for task in tasks} == {2}
 
 
@@ -298,7 +291,7 @@ def test_a_run_whose_models_are_finished_but_which_is_not_complete_gets_its_task
     lease_token = a_token()
     world.runs.claim(run.models[0].id, lease_token, LEASE_S)
     world.runs.publish(run.models[0].id, lease_token, published(run, "random_forest"))
-    _, tasks = world.runs.start(ALICE, session_id, a_request(models=("random_forest",)))
+    _, tasks = world.runs.start(world.alice.user_id, session_id, a_request(models=("random_forest",)))
     assert [task.model_id for task in tasks] == [run.models[0].id]
 
 
@@ -342,21 +335,23 @@ def test_sessions_of_others_do_not_exist(world):
     session_id, row = world.a_session()
     run = world.start(session_id)
     with pytest.raises(SessionNotFoundError):
-        world.start(session_id, owner=BOB)
+        world.start(session_id, owner=world.bob)
     with pytest.raises(SessionNotFoundError):
-        world.runs.of_session(world.callers[BOB], session_id)
+        world.runs.of_session(world.bob, session_id)
     with pytest.raises(SessionNotFoundError):
-        world.runs.record(BOB, row, a_reference(run), another_trainers_manifest(row, a_token(), request={}))
+        world.runs.record(
+            world.bob.user_id, row, a_reference(run), another_trainers_manifest(row, a_token(), request={})
+        )
     for kind in ResultKind:
         with pytest.raises(SessionNotFoundError):
-            world.runs.results(world.callers[BOB], session_id, kind)
+            world.runs.results(world.bob, session_id, kind)
 
 
 def test_a_session_without_a_run_has_none(world):
     session_id, row = world.a_session()
-    assert world.runs.of_session(world.callers[ALICE], session_id) == (row, [])
+    assert world.runs.of_session(world.alice, session_id) == (row, [])
     for kind in ResultKind:
-        assert world.runs.results(world.callers[ALICE], session_id, kind) == []
+        assert world.runs.results(world.alice, session_id, kind) == []
 
 
 def test_a_claim_starts_the_run_and_counts_an_attempt(world):
@@ -500,7 +495,7 @@ def test_completing_records_the_results_once_and_moves_the_session_on(world):
     assert run.finished_at is not None
     assert world.status_of(row) is SessionStatus.TRAINED
     assert world.runs.complete(run.id, {}, a_document(run, status="failed")) == run
-    results = {kind: world.runs.results(world.callers[ALICE], session_id, kind) for kind in ResultKind}
+    results = {kind: world.runs.results(world.alice, session_id, kind) for kind in ResultKind}
     document = a_document(run)
     assert [item.content for item in results[ResultKind.SCALERS]] == document["scalers"]
     assert [item.content for item in results[ResultKind.VISUALIZATIONS]] == document["charts"]
@@ -521,7 +516,7 @@ def test_a_failed_run_fails_the_session_and_leaves_the_results_of_the_last_compl
     assert failed.status is RunStatus.FAILED
     assert failed.failure
     assert world.status_of(row) is SessionStatus.FAILED
-    scalers = world.runs.results(world.callers[ALICE], session_id, ResultKind.SCALERS)
+    scalers = world.runs.results(world.alice, session_id, ResultKind.SCALERS)
     assert {item.run_id for item in scalers} == {completed.id}
 
 
@@ -529,11 +524,11 @@ def test_runs_are_listed_newest_first(world):
     session_id, row = world.a_session()
     first = world.completed(session_id)
     second = world.completed(session_id, a_request(seed=7, models=("random_forest",)))
-    found_row, runs = world.runs.of_session(world.callers[ALICE], session_id)
+    found_row, runs = world.runs.of_session(world.alice, session_id)
     assert found_row == row
     assert [run.id for run in runs] == [second.id, first.id]
     assert runs[0].models[0].published["signature"] == {"inputs": []}
-    newest = world.runs.results(world.callers[ALICE], session_id, ResultKind.SCALERS)
+    newest = world.runs.results(world.alice, session_id, ResultKind.SCALERS)
     assert {item.run_id for item in newest} == {second.id}
 
 
@@ -551,7 +546,7 @@ def test_checked_models_become_ready_or_refused_once(world):
 
 def test_a_deleted_session_takes_its_models_out_of_every_hand(world):
     run, model_id, lease_token = world.claimed()
-    world.begin_delete(ALICE, run.session_id)
+    world.begin_delete(world.alice.user_id, run.session_id)
     with pytest.raises(ModelNotFoundError):
         world.runs.claim(model_id, a_token(), LEASE_S)
     with pytest.raises(ModelNotFoundError):
@@ -563,7 +558,7 @@ def test_a_deleted_session_takes_its_models_out_of_every_hand(world):
     with pytest.raises(RunNotFoundError):
         world.runs.complete(run.id, a_reference(run), a_document(run))
     with pytest.raises(SessionNotFoundError):
-        world.runs.of_session(world.callers[ALICE], run.session_id)
+        world.runs.of_session(world.alice, run.session_id)
     with pytest.raises(SessionNotFoundError):
         world.start(run.session_id)
 
@@ -584,7 +579,7 @@ def test_the_manifest_of_another_trainer_becomes_a_run_once(world):
     failed = {"name": "prophet", "framework": "sklearn", "status": "failed", "detail": "No.", "files": []}
     document["models"].append(failed)
     reference = {"object": manifest_name(row, run_id), "generation": 9, "bytes": 10, "sha256": "0" * 64}
-    run = world.runs.record(ALICE, row, reference, document)
+    run = world.runs.record(world.alice.user_id, row, reference, document)
     assert (run.id, run.status, run.manifest) == (run_id, RunStatus.COMPLETED, reference)
     assert [(model.name, model.status, model.status_detail) for model in run.models] == [
         ("gradient_boosting", ModelStatus.PENDING, None),
@@ -593,8 +588,8 @@ def test_the_manifest_of_another_trainer_becomes_a_run_once(world):
     assert run.models[0].class_name == "lightgbm.LGBMRegressor"
     assert run.models[0].metrics == {"test": {"rmse": 1.5}}
     assert world.status_of(row) is SessionStatus.TRAINED
-    assert world.runs.record(ALICE, row, reference, document).models == run.models
-    scalers = world.runs.results(world.callers[ALICE], session_id, ResultKind.SCALERS)
+    assert world.runs.record(world.alice.user_id, row, reference, document).models == run.models
+    scalers = world.runs.results(world.alice, session_id, ResultKind.SCALERS)
     assert [item.content for item in scalers] == document["scalers"]
 
 
@@ -602,5 +597,5 @@ def test_another_trainers_manifest_leaves_a_run_in_progress_alone(world):
     session_id, row = world.a_session()
     world.start(session_id)
     document = another_trainers_manifest(row, a_token(), request={}, data_set=[], models=[])
-    world.runs.record(ALICE, row, {}, document)
+    world.runs.record(world.alice.user_id, row, {}, document)
     assert world.status_of(row) is SessionStatus.TRAINING
