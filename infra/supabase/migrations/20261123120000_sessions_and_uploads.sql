@@ -544,10 +544,10 @@ begin
   if v_upload.state = 'open' then
     perform private.free_upload(v_upload);
   end if;
-  update public.uploads set state = 'aborted', updated_at = now()
-  where id = p_upload_id and state <> 'aborted'
-  returning * into v_upload;
-  return private.upload_json(coalesce(v_upload, (select u from public.uploads as u where u.id = p_upload_id)));
+  if v_upload.state <> 'aborted' then
+    update public.uploads set state = 'aborted', updated_at = now() where id = p_upload_id returning * into v_upload;
+  end if;
+  return private.upload_json(v_upload);
 end
 $$;
 
@@ -561,7 +561,7 @@ declare
   v_uploads jsonb;
 begin
   with due as (
-    select u.id from public.uploads as u
+    select u.id, u.updated_at as silent_since from public.uploads as u
     where u.swept_at is null and (
       u.state = 'expiring'
       or u.state = 'open' and u.updated_at <= v_stale_before
@@ -578,11 +578,11 @@ begin
     where u.id = due.id and not p_dry_run and u.state in ('open', 'assembling')
     returning u.*
   )
-  select coalesce(jsonb_agg(private.upload_json(d.upload)), '[]') into v_uploads
+  select coalesce(jsonb_agg(private.upload_json(d.upload) order by d.silent_since), '[]') into v_uploads
   from (
-    select m::public.uploads as upload from moved as m
+    select m::public.uploads as upload, due.silent_since from moved as m join due on due.id = m.id
     union all
-    select u from public.uploads as u join due on due.id = u.id
+    select u, due.silent_since from public.uploads as u join due on due.id = u.id
     where u.id not in (select m.id from moved as m)
   ) as d;
   return v_uploads;
