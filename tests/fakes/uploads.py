@@ -81,12 +81,25 @@ class InMemoryUploads:
             session = self._database.session_of(caller.user_id, session_id)
             return [row.record for row in self._database.uploads_of(session.record.id)] if session else []
 
+    def find_assembled(self, owner: str, sha256: str, size_bytes: int) -> Upload | None:
+        with self._database.lock:
+            equal = [
+                row.record
+                for row in self._database.uploads.values()
+                if row.record.owner == owner
+                and row.record.state is UploadState.ASSEMBLED
+                and (row.record.sha256, row.record.size_bytes) == (sha256, size_bytes)
+                and self._database.sessions[row.record.session_uuid].deleting_at is None
+            ]
+            return max(equal, key=lambda upload: upload.created_at, default=None)
+
     def extend(self, owner: str, upload_id: str) -> Upload:
         with self._database.lock:
             row = self._row(owner, upload_id)
             if row.record.state is not UploadState.OPEN:
                 raise _wrong_state(row, "and takes no more chunks")
-            self._database.change(row, expires_at=self._database.now + UPLOAD_LIFETIME)
+            self._database.change(row)
+            row.record = replace(row.record, expires_at=row.record.updated_at + UPLOAD_LIFETIME)
             return row.record
 
     def claim(self, owner: str, upload_id: str, lease_token: str, lease_s: int) -> AssemblyClaim:

@@ -1,0 +1,30 @@
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from tests.local_stack import LocalStack, People, running_stack
+
+# Examples are the same in every run, and none fails because a machine is slow.
+settings.register_profile("trainshed", deadline=None, derandomize=True)
+settings.load_profile("trainshed")
+
+# Nothing here may find credentials of the person who runs it, or ask a metadata server for some.
+os.environ.pop("GOOGLE_APPLICATION_CREDENTIALS", None)
+os.environ["NO_GCE_CHECK"] = "true"
+
+
+@pytest.fixture(scope="session")
+def local_stack() -> Iterator[LocalStack]:
+    """The running local stack; without one, the test fails with a sentence that says how to start it."""
+    stack = running_stack()
+    yield stack
+    stack.database._http.close()
+
+
+@pytest.fixture
+def people(local_stack: LocalStack) -> Iterator[People]:
+    """Users that exist for one test and leave nothing behind."""
+    with People(local_stack) as people:
+        yield people
