@@ -302,8 +302,15 @@ class TrainingRepository(Protocol):
     def mark(self, run_id: str, verdicts: Mapping[str, str | None]) -> Run:
         """Make pending models ready (None) or refused (the reason), by model id. Repeating it changes nothing."""
 
+    def newest(self, caller: Caller, session_id: str) -> Run | None:
+        """Return the newest run of a session, without what its models published; None before the first.
+
+        Raises:
+            SessionNotFoundError: The caller has no such session.
+        """
+
     def of_session(self, caller: Caller, session_id: str) -> tuple[str, list[Run]]:
-        """Return the session's row id and its runs, newest first.
+        """Return the session's row id and its runs, newest first, with what lists show of published models.
 
         Raises:
             SessionNotFoundError: The caller has no such session.

@@ -137,10 +137,10 @@ class TrainingService:
             SessionNotFoundError: The caller has none of this name.
             RunNotFoundError: It has not been trained.
         """
-        _, runs = self._runs.of_session(caller, read_existing_session_id(session_id))
-        if not runs:
+        run = self._runs.newest(caller, read_existing_session_id(session_id))
+        if run is None:
             raise RunNotFoundError
-        return runs[0]
+        return run
 
     def _check_tables(self, files: Sequence[DataFile], target: str) -> None:
         """Find at the beginning of the tables what would otherwise only fail in the queue."""

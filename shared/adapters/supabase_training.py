@@ -29,8 +29,9 @@ _RUN_COLUMNS = "id,session_uuid,user_id,status,request,data_set,manifest,failure
 _DESCRIPTION = ("signature", "params", "features", "ignored_columns", "split", "check", "environment", "findings")
 _MODEL_COLUMNS = (
     "id,run_id,session_uuid,name,path,class,framework,status,status_detail,progress,attempts,files,metrics,"
-    "created_at,updated_at," + ",".join(f"{name}:published->{name}" for name in _DESCRIPTION)
+    "created_at,updated_at"
 )
+_DESCRIBED_MODEL_COLUMNS = ",".join([_MODEL_COLUMNS, *(f"{name}:published->{name}" for name in _DESCRIPTION)])
 
 
 class SupabaseTraining:
@@ -105,15 +106,24 @@ class SupabaseTraining:
         ]
         return read_run(self._database.call("mark_models_v1", run_id=run_id, verdicts=rows))
 
+    def newest(self, caller: Caller, session_id: str) -> Run | None:
+        """Return the newest run of a session, in one request."""
+        _, runs = self._read_runs(caller, session_id, _MODEL_COLUMNS, **{"training_results.limit": "1"})
+        return runs[0] if runs else None
+
     def of_session(self, caller: Caller, session_id: str) -> tuple[str, list[Run]]:
         """Return the session's row id and its runs, newest first, in one request."""
+        return self._read_runs(caller, session_id, _DESCRIBED_MODEL_COLUMNS)
+
+    def _read_runs(self, caller: Caller, session_id: str, model_columns: str, **filters: str) -> tuple[str, list[Run]]:
         rows = self._database.select(
             caller,
             "sessions",
-            f"id,session_id,training_results({_RUN_COLUMNS},models({_MODEL_COLUMNS}))",
+            f"id,session_id,training_results({_RUN_COLUMNS},models({model_columns}))",
             user_id=f"eq.{caller.user_id}",
             session_id=f"eq.{session_id}",
             **{"training_results.order": "created_at.desc,id", "training_results.models.order": "created_at,name"},
+            **filters,
         )
         if not rows:
             raise SessionNotFoundError

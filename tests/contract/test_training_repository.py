@@ -339,6 +339,8 @@ def test_sessions_of_others_do_not_exist(world):
     with pytest.raises(SessionNotFoundError):
         world.runs.of_session(world.bob, session_id)
     with pytest.raises(SessionNotFoundError):
+        world.runs.newest(world.bob, session_id)
+    with pytest.raises(SessionNotFoundError):
         world.runs.record(
             world.bob.user_id, row, a_reference(run), another_trainers_manifest(row, a_token(), request={})
         )
@@ -350,6 +352,7 @@ def test_sessions_of_others_do_not_exist(world):
 def test_a_session_without_a_run_has_none(world):
     session_id, row = world.a_session()
     assert world.runs.of_session(world.alice, session_id) == (row, [])
+    assert world.runs.newest(world.alice, session_id) is None
     for kind in ResultKind:
         assert world.runs.results(world.alice, session_id, kind) == []
 
@@ -527,9 +530,12 @@ def test_runs_are_listed_newest_first(world):
     found_row, runs = world.runs.of_session(world.alice, session_id)
     assert found_row == row
     assert [run.id for run in runs] == [second.id, first.id]
-    assert runs[0].models[0].published["signature"] == {"inputs": []}
-    newest = world.runs.results(world.alice, session_id, ResultKind.SCALERS)
-    assert {item.run_id for item in newest} == {second.id}
+    assert runs[0].models[0].published == {"signature": {"inputs": []}, "environment": {"python": "3.11"}}
+    newest = world.runs.newest(world.alice, session_id)
+    assert newest.id == second.id
+    assert (newest.models[0].id, newest.models[0].published) == (runs[0].models[0].id, {})
+    scalers = world.runs.results(world.alice, session_id, ResultKind.SCALERS)
+    assert {item.run_id for item in scalers} == {second.id}
 
 
 def test_checked_models_become_ready_or_refused_once(world):

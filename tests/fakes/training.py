@@ -213,12 +213,18 @@ class InMemoryTraining:
                     self._change(model, status=status, status_detail=reason)
             return self._run(row)
 
+    def newest(self, caller: Caller, session_id: str) -> Run | None:
+        _, runs = self.of_session(caller, session_id)
+        if not runs:
+            return None
+        return replace(runs[0], models=tuple(replace(model, published={}) for model in runs[0].models))
+
     def of_session(self, caller: Caller, session_id: str) -> tuple[str, list[Run]]:
         with self._database.lock:
             session = self._database.session_of(caller.user_id, session_id)
             if session is None:
                 raise SessionNotFoundError
-            return session.record.id, [self._run(row) for row in self._runs_of(session)]
+            return session.record.id, [_shown(self._run(row)) for row in self._runs_of(session)]
 
     def results(self, caller: Caller, session_id: str, kind: ResultKind) -> list[ResultItem]:
         with self._database.lock:
@@ -353,6 +359,16 @@ class InMemoryQueue:
             raise QueueUnavailableError
         if task not in self.tasks:
             self.tasks.append(task)
+
+
+def _shown(run: Run) -> Run:
+    """Leave out what has lists of its own."""
+    shown = ("signature", "params", "features", "ignored_columns", "split", "check", "environment", "findings")
+    models = (
+        replace(model, published={name: model.published[name] for name in shown if name in model.published})
+        for model in run.models
+    )
+    return replace(run, models=tuple(models))
 
 
 def _json(request: TrainingRequest) -> dict[str, Any]:
