@@ -11,7 +11,8 @@ _SESSION_ID = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 # Cloud Storage allows 1,024 bytes for a whole object name; the prefixes in shared/records.py take under 100 of them.
-LONGEST_FILE_NAME_BYTES = 255
+# File systems take 255 for the last part; who stores or downloads it there first appends something, such as ".part".
+LONGEST_FILE_NAME_BYTES = 230
 
 
 def read_session_id(value: Any, field: str = "sessionId") -> str:
@@ -42,7 +43,7 @@ def read_text(value: Any, field: str, *, longest: int) -> str:
 
 
 def read_file_name(value: Any, field: str = "fileName") -> str:
-    """Return a plain file name: no path, no control characters, at most 255 bytes."""
+    """Return a plain file name: no path, no control characters, at most 230 bytes."""
     name = unicodedata.normalize("NFC", read_text(value, field, longest=LONGEST_FILE_NAME_BYTES))
     if "/" in name or "\\" in name or not name.strip(". "):
         raise InvalidFieldError(field, "must be a file name without a path")
