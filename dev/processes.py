@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import signal
@@ -24,6 +25,8 @@ LOG_LINES_SHOWN = 15
 
 # <linux/prctl.h>: the signal a process gets when the one that started it is gone.
 PR_SET_PDEATHSIG = 1
+# The servers talk to each other by the loopback, whatever proxy the machine has for the world outside.
+_WITHOUT_PROXY = dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1")
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -72,11 +75,11 @@ class Processes:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **server.environment},
+                env={**os.environ, **_WITHOUT_PROXY, "PYTHONUNBUFFERED": "1", **server.environment},
                 cwd=REPOSITORY,
                 # Its own group: Ctrl-C reaches the supervisor alone, which ends the children in order.
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=functools.partial(end_with_parent, server.stop_signal),
             )
         self._running[server.name] = (server, process)
         self._record()
@@ -187,9 +190,10 @@ def listens(port: int) -> Callable[[], Awaitable[bool]]:
     return is_ready
 
 
-def _end_with_parent() -> None:
+def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel to send this process that signal when the thread that started it ends (Linux)."""
     if _LIBC is not None:
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        _LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

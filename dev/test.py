@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from dev.home import REPOSITORY, Home, free_ports, is_free, read_env
+from dev.processes import end_with_parent
 
 READY = "Trainshed is ready: "
 ACCEPTANCE = REPOSITORY / "tests/acceptance"
@@ -22,7 +23,12 @@ def main() -> None:
     home = Home(Path(tempfile.mkdtemp(prefix="trainshed-")))
     environment = {**os.environ, "TRAINSHED_HOME": str(home.path), "PORT": str(free_pair())}
     stack = subprocess.Popen(
-        [sys.executable, "-m", "dev.start"], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "dev.start"],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, no lock
     )
     try:
         passed = wait_until_ready(stack) and run_tests(home, sys.argv[1:])

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from dev.home import REPOSITORY, read_env
+from dev.processes import end_with_parent
 from dev.test import READY, free_pair
 
 READY_SECONDS = 60
@@ -40,6 +41,7 @@ class Supervisor:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, no lock
         )
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
