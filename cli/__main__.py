@@ -19,7 +19,7 @@ from rich.markup import escape
 from cli.answers import Model, ModelFile
 from cli.client import Client
 from cli.display import models_tables, sessions_table, upload_bar, wait_for_training
-from cli.errors import DownloadError, ServiceError, TrainshedError
+from cli.errors import DownloadError, FileChangedError, ServiceError, SettingsError, TrainshedError
 from cli.settings import VARIABLES, client_from
 from cli.upload import Progress, upload_file
 
@@ -35,8 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with client_from(os.environ) as client:
             answer = run(client, options, errors)
+    except SettingsError as error:
+        errors.print(f"[red]{escape(str(error))}[/red]")
+        return 2
     except TrainshedError as error:
-        errors.print(f"[red]{escape(_sentence(error))}[/red]")
+        errors.print(f"[red]{escape(_sentence(error))}{escape(_way_out(error, options))}[/red]")
         return 1
     except KeyboardInterrupt:
         errors.print(escape(f"Interrupted. {_advice(options)}"))
@@ -124,10 +127,10 @@ def _upload(client: Client, options: argparse.Namespace, console: Console) -> An
 
 
 def _show_upload(upload: Any, console: Console) -> None:
-    rows = "" if upload.get("nRows") is None else f", {upload['nRows']:,} rows"
+    rows = "" if upload.get("nRows") is None else f", rows: {upload['nRows']:,}"
     console.print(
         escape(
-            f"{upload['fileName']} is stored: {upload['size']:,} bytes in {upload['totalChunks']:,} chunks{rows}, "
+            f"{upload['fileName']} is stored: {upload['size']:,} bytes, chunks: {upload['totalChunks']:,}{rows}, "
             f"crc32c {upload.get('crc32c')}."
         ),
         soft_wrap=True,
@@ -232,8 +235,17 @@ def _sentence(error: TrainshedError) -> str:
     if not isinstance(error, ServiceError):
         return str(error)
     request = f" (request {error.request_id})" if error.request_id else ""
-    hint = " Set TRAINSHED_TOKEN, or sign in; see --help." if error.code == "unauthenticated" else ""
-    return f"{error.detail}{hint}{request}"
+    return f"{error.detail}{request}"
+
+
+def _way_out(error: TrainshedError, options: argparse.Namespace) -> str:
+    """Say what to do about an error, where there is one thing to do."""
+    if isinstance(error, ServiceError) and error.code == "unauthenticated":
+        return " Set TRAINSHED_TOKEN, or sign in; see --help."
+    in_the_way = getattr(options, "upload_id", None) if isinstance(error, FileChangedError) else None
+    if isinstance(error, ServiceError) and error.code == "file_exists":
+        in_the_way = error.details.get("uploadId")
+    return f" To give that upload up: python -m cli abort {in_the_way}" if in_the_way else ""
 
 
 def _advice(options: argparse.Namespace) -> str:

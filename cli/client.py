@@ -65,11 +65,12 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._token = token
+        self._address = base_url.rstrip("/")
         self.backoff = backoff or Backoff()
         timeout = httpx.Timeout(60.0, connect=10.0, pool=None)
         # Reading the certificates takes longer than a request; both connections trust the same.
         trusted = httpx.create_ssl_context()
-        address = f"{base_url.rstrip('/')}{BASE_PATH}"
+        address = f"{self._address}{BASE_PATH}"
         self._api = httpx.Client(base_url=address, timeout=timeout, transport=transport, verify=trusted)
         # The bucket gets no access token: its URLs are signed, and it is another server.
         limits = httpx.Limits(max_connections=64)
@@ -365,7 +366,7 @@ class Client:
                     else httpx.Timeout(timeout_s, connect=10.0, pool=None),
                 )
             except httpx.HTTPError as error:
-                failure = UnreachableError(f"{self._api.base_url.host} does not answer ({_reason(error)}).")
+                failure = UnreachableError(f"{self._address} does not answer ({_reason(error)}).")
                 failure.__cause__ = error
                 # A connection that was never made has carried no request.
                 again = repeatable or isinstance(error, httpx.ConnectError)

@@ -3,6 +3,7 @@
 TrainshedError
   ServiceError            the service answered with an error; has its code and request id
   UnreachableError        no answer came, or none that can be read
+  SettingsError           the environment does not say which service or which user
   SignInError             e-mail or password are wrong, or the sign-in service is away
   FileChangedError        the local file is not the one the upload was started with
   UploadError             the upload cannot go on, and repeating the command would not help
@@ -54,6 +55,10 @@ class ServiceError(TrainshedError):
 
 class UnreachableError(TrainshedError):
     """No answer came, or none that can be read."""
+
+
+class SettingsError(TrainshedError):
+    """The environment does not say which service or which user."""
 
 
 class SignInError(TrainshedError):

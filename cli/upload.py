@@ -143,10 +143,11 @@ def upload_file(
         UploadError: The file cannot be read, or the bucket refuses it.
     """
     try:
+        size = path.stat().st_size
+        # Before it is opened: a pipe would wait for its writer.
+        if not path.is_file():
+            raise UploadError(f"{path} is not a plain file.")
         with path.open("rb") as file:
-            size = path.stat().st_size
-            if not path.is_file():
-                raise UploadError(f"{path} is not a plain file.")
             upload = _start(client, session_id, path, size, upload_id, content_type, chunk_size)
             return _Transfer(client, path, file, upload, on_progress).run()
     except OSError as error:
@@ -186,6 +187,8 @@ def _start(
                 raise
             upload_id = str(error.details["uploadId"])
     upload = client.get_upload(upload_id)
+    if upload["sessionId"] != session_id:
+        raise UploadError(f"Upload {upload_id} belongs to session {upload['sessionId']}.")
     if upload["size"] != size:
         raise FileChangedError(
             f"{path.name} has {size} bytes, but upload {upload_id} is for a file of {upload['size']} bytes."

@@ -6,7 +6,7 @@ import pytest
 
 from cli.auth import PasswordSignIn
 from cli.client import Client
-from cli.errors import DownloadError, ServiceError, SignInError, UnreachableError
+from cli.errors import DownloadError, ServiceError, SettingsError, SignInError, UnreachableError
 from cli.retry import Backoff, retry_after_s
 from cli.settings import client_from
 
@@ -274,8 +274,13 @@ class TestSignIn:
 
 class TestSettings:
     def test_half_a_sign_in_names_what_is_missing(self):
-        with pytest.raises(SignInError, match="SUPABASE_PUBLISHABLE_KEY, TRAINSHED_PASSWORD"):
+        with pytest.raises(SettingsError, match="SUPABASE_PUBLISHABLE_KEY, TRAINSHED_PASSWORD"):
             client_from({"SUPABASE_URL": "http://s", "TRAINSHED_EMAIL": "a@example.com"})
+
+    @pytest.mark.parametrize("name", ["TRAINSHED_URL", "SUPABASE_URL"])
+    def test_an_address_without_a_scheme_is_named(self, name):
+        with pytest.raises(SettingsError, match=f"{name} must begin with http"):
+            client_from({name: "localhost:8080"})
 
     def test_a_token_needs_nothing_else(self):
         with client_from({"TRAINSHED_TOKEN": "t", "TRAINSHED_EMAIL": "a@example.com"}):

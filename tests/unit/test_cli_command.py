@@ -39,9 +39,32 @@ def test_upload_creates_the_session_and_says_what_is_stored(service, tmp_path):
     path.write_bytes(os.urandom(2_500))
     done = run(service, "upload", path, "--session", "s1")
     assert done.returncode == 0
-    assert re.match(r"data\.bin is stored: 2,500 bytes in 3 chunks, crc32c \S+\.\n$", done.stdout)
+    assert re.match(r"data\.bin is stored: 2,500 bytes, chunks: 3, crc32c \S+\.\n$", done.stdout)
     assert done.stderr == ""
     assert service.sessions == {"s1"}
+
+
+def test_a_setting_that_is_none_is_exit_code_2(service):
+    service.url = "localhost"
+    done = run(service, "sessions")
+    assert (done.returncode, done.stderr) == (2, "TRAINSHED_URL must begin with http:// or https://.\n")
+
+
+def test_a_changed_file_says_how_to_give_the_old_upload_up(service, tmp_path):
+    path = tmp_path / "data.bin"
+    path.write_bytes(b"x" * 2_500)
+    service.sessions.add("s1")
+    _, created = service.create({"sessionId": "s1", "fileName": "data.bin", "size": 2_500})
+    upload_id = created["uploadId"]
+    service.uploads[upload_id].chunks[1] = b"y" * 1_000
+    done = run(service, "upload", path, "--session", "s1", "--upload-id", upload_id)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"To give that upload up: python -m cli abort {upload_id}\n")
+    path.write_bytes(b"x")
+    done = run(service, "upload", path, "--session", "s1")
+    assert done.stderr.endswith(f"To give that upload up: python -m cli abort {upload_id}\n")
+    assert run(service, "abort", upload_id).returncode == 0
+    assert run(service, "upload", path, "--session", "s1").returncode == 0
 
 
 def test_json_is_all_there_is_on_standard_output(service, tmp_path):

@@ -149,6 +149,13 @@ class TestResuming:
         assert refusal.value.chunk_index == 5
         assert service.puts == []
 
+    def test_an_upload_of_another_session_is_refused(self, service, client, tmp_path):
+        path = make_file(tmp_path, 3_000)
+        upload_id = make_started_upload(client, path, [0])
+        service.sessions.add("session-2")
+        with pytest.raises(UploadError, match="belongs to session session-1"):
+            upload_file(client, "session-2", path, upload_id=upload_id)
+
     def test_a_file_of_another_size_is_refused_by_its_upload_id(self, client, tmp_path):
         path = make_file(tmp_path, 10_000)
         upload_id = make_started_upload(client, path, [])
@@ -306,6 +313,11 @@ class TestFaults:
         with pytest.raises(UploadError, match="No such file"):
             upload_file(client, SESSION, tmp_path / "nothing")
 
+    def test_a_pipe_is_no_file(self, client, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(UploadError, match="not a plain file"):
+            upload_file(client, SESSION, tmp_path / "pipe")
+
     def test_a_folder_is_no_file(self, client, tmp_path):
-        with pytest.raises(UploadError, match="directory"):
+        with pytest.raises(UploadError, match="not a plain file"):
             upload_file(client, SESSION, tmp_path)
