@@ -120,6 +120,9 @@ class UploadRepository(Protocol):
     def of_session(self, caller: Caller, session_id: str) -> list[Upload]:
         """Return the uploads of one of the caller's sessions, oldest first; none if there is no such session."""
 
+    def find_assembled(self, owner: str, sha256: str, size_bytes: int) -> Upload | None:
+        """Return the owner's newest assembled upload of exactly this content, or None."""
+
     def extend(self, owner: str, upload_id: str) -> Upload:
         """Push an open upload's expiry away, because its client is alive.
 
@@ -173,6 +176,21 @@ class UploadRepository(Protocol):
 
     def finish_sweep(self, upload_id: str) -> None:
         """Note that the upload's temporary objects are gone; `expiring` becomes `expired` and its quota is freed."""
+
+
+class RowCounter(Protocol):
+    """Counts the rows of delimited tables."""
+
+    def count(self, pieces: Iterable[bytes], delimiter: str) -> int:
+        """Count data rows the way `len(pandas.read_csv(...))` does, in one pass with bounded memory.
+
+        Args:
+            pieces: The table's bytes in an encoding that extends ASCII (shared/tables.py, plain_pieces).
+            delimiter: One ASCII character.
+
+        Raises:
+            DataSetError: The bytes are no such table; details.line is the line in the file, from 1.
+        """
 
 
 class ObjectStore(Protocol):

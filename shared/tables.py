@@ -1,79 +1,229 @@
-"""Reads delimited tables: counts rows in one pass with bounded memory, and reads the beginning."""
+"""What a delimited table is: whether a file is one, how it is written, and what its beginning says.
 
+Counting rows is the work of a `RowCounter` (shared/ports.py); it is given plain UTF-8 by `plain_pieces`.
+"""
+
+import codecs
 import csv
 import io
-from collections.abc import Iterable, Iterator
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from shared.errors import DataSetError
 
-if TYPE_CHECKING:
-    import _csv
-
+# As much of a table as is read to find out how it is written.
+HEAD_BYTES = 1 << 18
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-# A quote that is never closed would swallow the rest of the file; the longest sensible cell ends it.
+_CONTENT_TYPES = {"text/csv": ",", "text/tab-separated-values": "\t"}
+# In the order in which they win where they divide the first lines equally well.
+_KNOWN_DELIMITERS = (",", ";", "\t", "|")
+_SNIFFED_ROWS = 30
 _LONGEST_CELL_CHARACTERS = 1 << 20
-# Read after the last line. It becomes a row of its own, unless a quote was never closed: that swallows it, and
-# takes the pair of quotes for an escaped one.
-_END = '\0""'
-_SWALLOWED_END = '\0"'
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_PIECE_BYTES = 1 << 20
+_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+# What people upload under a table's name by mistake, by its first bytes.
+_OTHER_KINDS = {
+    b"PK\x03\x04": "a ZIP archive, perhaps an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"PAR1": "a Parquet file",
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite format 3": "an SQLite database",
+}
+# What pandas takes for missing by default, as far as people write it.
+_MISSING = {"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "#N/A", "-nan", "-NaN", "<NA>"}
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_DATE = re.compile(
+    r"[0-9]{4}-[01][0-9]-[0-3][0-9]([ T][0-2][0-9]:[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?(Z|[+-][0-9:]{4,6})?)?"
+)
+_BOOLEANS = {"true", "false"}
 
 
-def delimiter_of(file_name: str, content_type: str) -> str | None:
-    """Return the delimiter of a table by its name or media type, or None where the file is no table."""
-    by_name = _DELIMITERS.get(PurePath(file_name.lower()).suffix)
-    if by_name:
-        return by_name
-    return {"text/csv": ",", "text/tab-separated-values": "\t"}.get(content_type)
+@dataclass(frozen=True)
+class TableFormat:
+    """How a table is written.
+
+    Attributes:
+        delimiter: Between two fields of a row, one character.
+        encoding: utf-8, utf-8-sig (with a byte order mark), utf-16 or latin-1, as Python and pandas call them.
+        compression: gzip, or None.
+    """
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    compression: str | None = None
 
 
-def count_rows(pieces: Iterable[bytes], delimiter: str) -> int:
-    """Count data rows the way `len(pandas.read_csv(...))` does.
+@dataclass(frozen=True)
+class TableColumn:
+    """A column by its first rows. `type` is integer, number, boolean, date, text or empty."""
 
-    The first line that is not blank is the header; blank lines do not count; a quoted cell may hold line ends.
+    name: str
+    type: str
+
+
+def is_table(file_name: str, content_type: str) -> bool:
+    """Say whether a file is meant to be a table: .csv or .tsv, also compressed (.gz), or a media type that says so."""
+    return _named_delimiter(file_name) is not None or content_type in _CONTENT_TYPES
+
+
+def _named_delimiter(file_name: str) -> str | None:
+    name = file_name.lower().removesuffix(".gz")
+    return _DELIMITERS.get(PurePath(name).suffix)
+
+
+def detect_format(file_name: str, content_type: str, head: bytes) -> TableFormat:
+    """Find out how a table is written from its first bytes.
+
+    Compression and byte order marks speak for themselves; bytes that are not UTF-8 are taken for latin-1; the delimiter
+    is the one that divides the first rows most evenly.
 
     Args:
-        pieces: The file's bytes, UTF-8, in pieces of any size.
-        delimiter: One character.
-
-    Returns:
-        Rows after the header.
+        file_name: .tsv settles the delimiter.
+        content_type: text/tab-separated-values settles it too.
+        head: The first bytes of the file, as stored, best 256 KiB.
 
     Raises:
-        DataSetError: The bytes are no such table; details name the line (from 1), where it is known.
+        DataSetError: The file is of another kind, or claims to be compressed and is not.
     """
-    text = io.TextIOWrapper(io.BufferedReader(PieceReader(pieces)), encoding="utf-8-sig", newline="")
-    csv.field_size_limit(_LONGEST_CELL_CHARACTERS)
-    reader = csv.reader(chain(text, [_END]), delimiter=delimiter)
+    compression = "gzip" if head.startswith(_GZIP_MAGIC) else None
+    plain = _decompressed(head) if compression else head
+    for magic, kind in _OTHER_KINDS.items():
+        if plain.startswith(magic):
+            raise DataSetError(f"The file is {kind}, not text.", line=1)
+    encoding = next((name for bom, name in _BOMS if plain.startswith(bom)), None) or _encoding_without_mark(plain)
+    if "\t" in {_named_delimiter(file_name), _CONTENT_TYPES.get(content_type)}:
+        return TableFormat("\t", encoding, compression)
+    text = plain[: len(plain) & ~1].decode(encoding, errors="replace")
+    return TableFormat(_sniffed_delimiter(text), encoding, compression)
+
+
+def _decompressed(head: bytes) -> bytes:
     try:
-        return _count(reader)
-    except csv.Error as error:
-        raise DataSetError(f"Line {reader.line_num} cannot be read: {error}.", line=reader.line_num) from error
-    except UnicodeDecodeError as error:
-        raise DataSetError(
-            f"The file is not text in UTF-8 (soon after line {reader.line_num}).", line=reader.line_num
-        ) from error
+        return zlib.decompressobj(_GZIP_WINDOW).decompress(head, HEAD_BYTES)
+    except zlib.error as error:
+        raise DataSetError("The file claims to be compressed with gzip and is not.", line=1) from error
 
 
-def read_head(content: bytes, delimiter: str, *, is_whole: bool) -> tuple[list[str], list[list[str]]]:
+def _encoding_without_mark(plain: bytes) -> str:
+    try:
+        # The last character may be cut.
+        codecs.getincrementaldecoder("utf-8")().decode(plain)
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"
+
+
+def _sniffed_delimiter(text: str) -> str:
+    best, best_score = ",", 0
+    for delimiter in _KNOWN_DELIMITERS:
+        rows = [row for row in _first_rows(text, delimiter)[:-1] or _first_rows(text, delimiter) if row]
+        width = len(rows[0]) if rows else 1
+        even = sum(len(row) == width for row in rows)
+        # Every row as wide as the header counts most, then the number of columns.
+        score = (even == len(rows)) * 1_000_000 + even * 1_000 // max(len(rows), 1) * 100 + min(width, 99)
+        if width > 1 and score > best_score:
+            best, best_score = delimiter, score
+    return best
+
+
+def _first_rows(text: str, delimiter: str) -> list[list[str]]:
+    csv.field_size_limit(_LONGEST_CELL_CHARACTERS)
+    rows: list[list[str]] = []
+    with suppress(csv.Error):
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            rows.append(row)
+            if len(rows) > _SNIFFED_ROWS:
+                break
+    return rows
+
+
+def plain_pieces(pieces: Iterable[bytes], table_format: TableFormat) -> Iterator[bytes]:
+    """Turn a table's bytes as stored into bytes that extend ASCII: unpacked, without a mark, UTF-16 as UTF-8.
+
+    latin-1 stays as it is: to whom only rows and delimiters matter, it reads the same.
+
+    Raises:
+        DataSetError: The compressed data are damaged or cut off, or the UTF-16 is none.
+    """
+    plain = _unpacked(pieces) if table_format.compression else iter(pieces)
+    if table_format.encoding == "utf-16":
+        return _recoded(plain)
+    if table_format.encoding == "utf-8-sig":
+        return _without_mark(plain)
+    return plain
+
+
+def _unpacked(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    unpacker = zlib.decompressobj(_GZIP_WINDOW)
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest:
+                # Several compressed members may follow each other.
+                if unpacker.eof:
+                    unpacker = zlib.decompressobj(_GZIP_WINDOW)
+                yield unpacker.decompress(rest, _PIECE_BYTES)
+                rest = unpacker.unconsumed_tail or unpacker.unused_data
+    except zlib.error as error:
+        raise DataSetError("The file is damaged: its gzip data cannot be unpacked.") from error
+    if not unpacker.eof:
+        raise DataSetError("The file is cut off: its gzip data end too soon.")
+
+
+def _recoded(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder("utf-16")()
+    try:
+        for piece in pieces:
+            yield decoder.decode(piece).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeError as error:
+        raise DataSetError("The file is not text in UTF-16, as its byte order mark claims.") from error
+
+
+def _without_mark(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    head = b""
+    rest = iter(pieces)
+    for piece in rest:
+        head += piece
+        if len(head) >= len(codecs.BOM_UTF8):
+            break
+    yield head.removeprefix(codecs.BOM_UTF8)
+    yield from rest
+
+
+def read_head(head: bytes, table_format: TableFormat, *, is_whole: bool) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of a table's beginning.
 
     Args:
-        content: The first bytes of the file, UTF-8.
-        is_whole: The content is the whole file; otherwise its last row is not returned, for it may be cut.
+        head: The first bytes of the file, as stored.
+        table_format: As `detect_format` found it.
+        is_whole: The bytes are the whole file; otherwise its last row is not returned, for it may be cut.
 
     Raises:
         DataSetError: There is no whole header.
     """
-    text = content.decode("utf-8-sig", errors="replace")
+    plain = _decompressed(head) if table_format.compression else head
+    is_whole = is_whole and not table_format.compression
+    if b"\0" in plain and table_format.encoding != "utf-16":
+        raise DataSetError(
+            "The file is not text: it holds NUL characters.", line=plain[: plain.index(b"\0")].count(b"\n") + 1
+        )
+    text = plain.decode(table_format.encoding, errors="replace")
     csv.field_size_limit(_LONGEST_CELL_CHARACTERS)
     rows: list[list[str]] = []
     # A damaged row further down is none of the head's business: what came before it counts.
     with suppress(csv.Error):
-        rows.extend(row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if not _is_blank(row))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=table_format.delimiter)
+        rows.extend(row for row in reader if not _is_blank(row))
     if not is_whole:
         rows = rows[:-1]
     if not rows:
@@ -81,44 +231,55 @@ def read_head(content: bytes, delimiter: str, *, is_whole: bool) -> tuple[list[s
     return rows[0], rows[1:]
 
 
-def _count(reader: "_csv.Reader") -> int:
-    row = header = next(row for row in reader if not _is_blank(row))
-    if header == [_END]:
-        raise DataSetError("The file is empty: a table needs a header line.", line=1)
-    if any("\0" in cell.removesuffix(_SWALLOWED_END) for cell in header):
-        raise DataSetError("The file is not text: its header holds NUL characters.", line=reader.line_num)
-    n_rows = 0
-    widest = len(header)
-    for row in reader:
+def describe_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[TableColumn]:
+    """Return the columns with the narrowest type that all of these rows fit.
+
+    Raises:
+        DataSetError: A row has more columns than a table may have.
+    """
+    widest = max(len(header), len(rows[0]) if rows else 0)
+    for number, row in enumerate(rows, 1):
         if len(row) > widest:
-            # Where the first row is longer than the header, pandas takes its first columns for an index without names.
-            if n_rows == 0:
-                widest = len(row)
-            else:
-                raise DataSetError(
-                    f"Line {reader.line_num} has {len(row)} columns; the header has {len(header)}.",
-                    line=reader.line_num,
-                    columns=len(row),
-                    expected=len(header),
-                )
-        if not _is_blank(row):
-            n_rows += 1
-    if row != [_END]:
-        line = reader.line_num - _n_lines(row[-1])
-        raise DataSetError(f"A quote is opened in line {line} and never closed.", line=line)
-    return n_rows - 1
+            raise DataSetError(f"Row {number} has {len(row)} columns; the header has {len(header)}.", row=number)
+    return [
+        TableColumn(name, _type_of([row[index].strip() for row in rows if index < len(row)]))
+        for index, name in enumerate(header)
+    ]
 
 
-def _n_lines(cell: str) -> int:
-    """Return how many lines an unclosed cell takes up, the end mark's aside."""
-    content = cell.removesuffix(_SWALLOWED_END)
-    n_ends = content.count("\n") + content.count("\r") - content.count("\r\n")
-    return n_ends if content.endswith(("\n", "\r")) else n_ends + 1
+def _type_of(texts: Sequence[str]) -> str:
+    present = [text for text in texts if text not in _MISSING]
+    if not present:
+        return "empty"
+    for name, fits in (("integer", _is_integer), ("number", _is_number), ("boolean", _is_boolean), ("date", _is_date)):
+        if all(map(fits, present)):
+            return name
+    return "text"
 
 
-def _is_blank(row: list[str]) -> bool:
-    # An empty line is a row without cells; one empty cell stands for a pair of quotes, which pandas counts.
-    return not row or (len(row) == 1 and row[0] != "" and not row[0].strip(" \t"))
+def _is_integer(text: str) -> bool:
+    return _INTEGER.fullmatch(text) is not None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    # Python reads 1_000 as a number, nobody else does.
+    return "_" not in text
+
+
+def _is_boolean(text: str) -> bool:
+    return text.lower() in _BOOLEANS
+
+
+def _is_date(text: str) -> bool:
+    return _DATE.fullmatch(text) is not None
+
+
+def _is_blank(row: Sequence[str]) -> bool:
+    return not row or (len(row) == 1 and not row[0].strip(" \t"))
 
 
 class PieceReader(io.RawIOBase):

@@ -49,7 +49,7 @@ from shared.records import (
     model_prefix,
     run_prefix,
 )
-from shared.tables import delimiter_of, read_head
+from shared.tables import detect_format, read_head
 
 DEFAULT_TEST_FRACTION = 0.2
 TEST_FRACTIONS = (0.05, 0.5)
@@ -182,7 +182,8 @@ class TrainingService:
         except ObjectNotFoundError as error:
             raise DataSetError(f"The data set {file.file_name!r} is gone from the bucket.") from error
         is_whole = len(content) == file.size_bytes
-        header, rows = read_head(content, delimiter_of(file.file_name, file.content_type) or ",", is_whole=is_whole)
+        table_format = detect_format(file.file_name, file.content_type, content)
+        header, rows = read_head(content, table_format, is_whole=is_whole)
         return header, rows, is_whole
 
 

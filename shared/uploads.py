@@ -5,7 +5,8 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from shared.checksums import EMPTY_CRC32C, combine_crc32c, decode_crc32c
@@ -35,7 +36,7 @@ from shared.fields import (
     read_session_id,
     read_sha256,
 )
-from shared.ports import ObjectStore, SessionRepository, UploadRepository, UrlSigner
+from shared.ports import ObjectStore, RowCounter, SessionRepository, UploadRepository, UrlSigner
 from shared.records import (
     AssembledObject,
     Caller,
@@ -51,7 +52,16 @@ from shared.records import (
     data_set_prefix,
     steps_prefix,
 )
-from shared.tables import count_rows, delimiter_of
+from shared.tables import (
+    HEAD_BYTES,
+    TableColumn,
+    TableFormat,
+    describe_columns,
+    detect_format,
+    is_table,
+    plain_pieces,
+    read_head,
+)
 
 MIB = 1 << 20
 # https://cloud.google.com/storage/quotas
@@ -99,6 +109,20 @@ class UploadProgress:
     upload: Upload
     received: Sequence[ReceivedChunk]
     missing: Sequence[int]
+    table: "TableView | None" = None
+
+
+@dataclass(frozen=True)
+class TableView:
+    """What the first chunk says of a table, long before the last one is there.
+
+    Attributes:
+        problem: Why it cannot be read as a table, or None.
+    """
+
+    format: TableFormat | None
+    columns: Sequence[TableColumn]
+    problem: DataSetError | None
 
 
 @dataclass(frozen=True)
@@ -130,6 +154,7 @@ class UploadService:
         sessions: SessionRepository,
         store: ObjectStore,
         signer: UrlSigner,
+        rows: RowCounter,
         *,
         least_chunk_bytes: int = LEAST_CHUNK_BYTES,
     ) -> None:
@@ -137,17 +162,21 @@ class UploadService:
         self._sessions = sessions
         self._store = store
         self._signer = signer
+        self._rows = rows
         self._least_chunk_bytes = least_chunk_bytes
 
     def create(self, owner: str, fields: Mapping[str, Any]) -> tuple[Upload, Sequence[SignedChunk], bool]:
         """Open an upload, or find the equal one that is open already.
+
+        Where the owner has a file of the declared sha256 and size already, it is composed from that one at once and
+        nothing needs to be sent.
 
         Args:
             owner: User id.
             fields: sessionId, fileName, size, and optionally contentType, sha256, chunkSize.
 
         Returns:
-            The upload, the first signed chunks, and whether it is new.
+            The upload, the first signed chunks (none if it is assembled), and whether it is new.
 
         Raises:
             InvalidFieldError: A field that is not allowed; 5 TiB is the largest size.
@@ -169,6 +198,12 @@ class UploadService:
                 sha256=read_sha256(fields["sha256"]) if "sha256" in fields else None,
             ),
         )
+        if is_new and self._equal_object(upload):
+            # Gone in this very moment: then the chunks are wanted after all.
+            with suppress(ChunksMissingError):
+                upload = self.assemble(owner, upload.id)
+        if upload.state is not UploadState.OPEN:
+            return upload, [], is_new
         first = range(min(upload.total_chunks, SIGNED_PER_CALL))
         return upload, self._signed(upload, dict.fromkeys(first)), is_new
 
@@ -226,7 +261,28 @@ class UploadService:
         upload = self._uploads.get(caller, _existing_id(upload_id))
         if upload.state not in {UploadState.OPEN, UploadState.ASSEMBLING}:
             return UploadProgress(upload, [], [])
-        return self._progress(upload)
+        progress = self._progress(upload)
+        return replace(progress, table=self._table_view(progress))
+
+    def _table_view(self, progress: UploadProgress) -> TableView | None:
+        """Read the beginning of a table from its first chunk, if that is there."""
+        upload = progress.upload
+        if 0 in progress.missing or not progress.received or not is_table(upload.file_name, upload.content_type):
+            return None
+        first = min(progress.received, key=lambda chunk: chunk.index).stored
+        head = b""
+        with suppress(ObjectNotFoundError):
+            head = _first_bytes(self._store.read(first.name, generation=first.generation))
+        table_format = None
+        columns: Sequence[TableColumn] = ()
+        problem = None
+        try:
+            table_format = detect_format(upload.file_name, upload.content_type, head)
+            header, rows = read_head(head, table_format, is_whole=len(head) == upload.size_bytes)
+            columns = describe_columns(header, rows)
+        except DataSetError as error:
+            problem = error
+        return TableView(table_format, columns, problem)
 
     def _progress(self, upload: Upload) -> UploadProgress:
         prefix = chunks_prefix(upload.id)
@@ -259,8 +315,7 @@ class UploadService:
         if claim.outcome is not ClaimOutcome.CLAIMED:
             return upload
         try:
-            chunks = self._complete_chunks(upload)
-            stored = self._composed(upload, chunks)
+            stored = self._composed(upload, self._sources(upload))
             assembled = self._verified(upload, stored)
         except DataSetError as error:
             failure = {"code": error.code, "detail": error.message, **error.details}
@@ -280,9 +335,24 @@ class UploadService:
             self._uploads.finish_sweep(upload.id)
         return recorded
 
-    def _complete_chunks(self, upload: Upload) -> list[StoredObject]:
+    def _equal_object(self, upload: Upload) -> StoredObject | None:
+        """Return the object of an equal file of the same owner, if there is one."""
+        if not upload.sha256 or not upload.size_bytes:
+            return None
+        equal = self._uploads.find_assembled(upload.owner, upload.sha256, upload.size_bytes)
+        if equal is None or equal.object_name is None:
+            return None
+        with suppress(ObjectNotFoundError):
+            return self._store.stat(equal.object_name)
+        return None
+
+    def _sources(self, upload: Upload) -> list[StoredObject]:
+        """Return the chunks in order, or the object of an equal file where chunks are missing."""
         progress = self._progress(upload)
         if progress.missing:
+            equal = self._equal_object(upload)
+            if equal:
+                return [equal]
             n_missing = len(progress.missing)
             raise ChunksMissingError(
                 f"{n_missing} of {upload.total_chunks} chunks are missing; the first is {progress.missing[0]}.",
@@ -333,12 +403,12 @@ class UploadService:
 
     def _verified(self, upload: Upload, stored: StoredObject) -> AssembledObject:
         """Read the object once where its rows or its sha256 are wanted."""
-        delimiter = delimiter_of(upload.file_name, upload.content_type)
         sha256, n_rows = None, None
-        if delimiter or upload.sha256:
+        counts = is_table(upload.file_name, upload.content_type)
+        if counts or upload.sha256:
             digest = hashlib.sha256()
             pieces = self._hashed(stored, digest)
-            n_rows = count_rows(pieces, delimiter) if delimiter else None
+            n_rows = self._count_rows(upload, pieces) if counts else None
             # What counting left, or everything.
             for _ in pieces:
                 pass
@@ -358,6 +428,11 @@ class UploadService:
             sha256=sha256,
             n_rows=n_rows,
         )
+
+    def _count_rows(self, upload: Upload, pieces: Iterator[bytes]) -> int:
+        head = _first_bytes(pieces)
+        table_format = detect_format(upload.file_name, upload.content_type, head)
+        return self._rows.count(plain_pieces(chain([head], pieces), table_format), table_format.delimiter)
 
     def _hashed(self, stored: StoredObject, digest: "hashlib._Hash") -> Iterator[bytes]:
         n_bytes = 0
@@ -497,6 +572,16 @@ class UploadService:
                 n_objects += self._store.delete(objects)
                 self._uploads.finish_sweep(upload.id)
         return Sweep(n_cleaned, n_objects, freed_bytes, has_more=len(uploads) == SWEPT_PER_RUN)
+
+
+def _first_bytes(pieces: Iterator[bytes]) -> bytes:
+    """Take pieces until there is enough to see how a table is written."""
+    head = bytearray()
+    for piece in pieces:
+        head += piece
+        if len(head) >= HEAD_BYTES:
+            break
+    return bytes(head)
 
 
 def _existing_id(upload_id: str) -> str:

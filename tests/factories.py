@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from shared.adapters.csv_rows import NumpyRowCounter
 from shared.records import Caller, CallerKind, NewUpload, Session, SessionStatus, StoredObject, Upload, UploadState
 from shared.sessions import SessionService
 from shared.uploads import SignedChunk, UploadService
@@ -113,6 +114,7 @@ class Bench:
             InMemorySessions(self.database),
             store or self.store,
             self.signer,
+            NumpyRowCounter(),
             least_chunk_bytes=CHUNK_BYTES,
         )
 

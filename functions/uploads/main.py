@@ -8,6 +8,7 @@ import os
 from functools import cache
 from typing import Any
 
+from shared.adapters.csv_rows import NumpyRowCounter
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase import SupabaseDatabase
@@ -24,6 +25,7 @@ from shared.uploads import (
     SWEPT_PER_RUN,
     LegacyChunk,
     SignedChunk,
+    TableView,
     UploadService,
 )
 from shared.web.endpoint import Call, Reply, endpoint
@@ -42,6 +44,7 @@ def service() -> UploadService:
         SupabaseSessions(database),
         GcsObjectStore(storage.uploads_bucket),
         GcsUrlSigner(storage, storage.uploads_bucket),
+        NumpyRowCounter(),
     )
 
 
@@ -98,6 +101,7 @@ def get_upload(call: Call) -> Reply:
             "received": received,
             "receivedBytes": sum(chunk["size"] for chunk in received),
             "missing": list(progress.missing),
+            "table": _table_json(progress.table) if progress.table else None,
         },
     )
 
@@ -206,6 +210,16 @@ def _upload_json(upload: Upload) -> dict[str, Any]:
         "sha256": upload.sha256,
         "nRows": upload.n_rows,
         "failure": upload.failure,
+    }
+
+
+def _table_json(table: TableView) -> dict[str, Any]:
+    return {
+        "delimiter": table.format.delimiter if table.format else None,
+        "encoding": table.format.encoding if table.format else None,
+        "compression": table.format.compression if table.format else None,
+        "columns": [{"name": column.name, "type": column.type} for column in table.columns],
+        "problem": {"code": table.problem.code, "detail": table.problem.message} if table.problem else None,
     }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import DataSetError, ObjectNotFoundError
 from shared.ports import ObjectStore
 from shared.records import DataFile
-from shared.tables import PieceReader, delimiter_of, read_head
+from shared.tables import HEAD_BYTES, PieceReader, TableFormat, detect_format, plain_pieces, read_head
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,8 +91,9 @@ def read_numeric(
 
 def _header(store: ObjectStore, file: DataFile) -> list[str]:
     with _readable(file):
-        first = next(iter(store.read(file.object_name, generation=file.generation)), b"")
-    return read_head(first, _delimiter(file), is_whole=len(first) == file.size_bytes)[0]
+        first = _read_at_most(store, file, 0, _BUFFER_BYTES)
+    table_format = detect_format(file.file_name, file.content_type, first)
+    return read_head(first, table_format, is_whole=len(first) == file.size_bytes)[0]
 
 
 def _numeric_columns(
@@ -139,16 +140,27 @@ def _first_text(column: pd.Series, first_row: int) -> str:
     return f"row {where} holds {str(column[at])[:40]!r}"
 
 
-def _delimiter(file: DataFile) -> str:
-    return delimiter_of(file.file_name, file.content_type) or ","
+def _format(store: ObjectStore, file: DataFile) -> TableFormat:
+    return detect_format(file.file_name, file.content_type, _read_at_most(store, file, 0, HEAD_BYTES))
+
+
+def _options(table_format: TableFormat) -> dict[str, Any]:
+    """Return how pandas is to read plain pieces. A damaged character spoils its cell, not the table."""
+    encoding = "latin-1" if table_format.encoding == "latin-1" else "utf-8"
+    return {"sep": table_format.delimiter, "encoding": encoding, "encoding_errors": "replace"}
+
+
+def _plain(store: ObjectStore, file: DataFile, table_format: TableFormat) -> Iterator[bytes]:
+    return plain_pieces(store.read(file.object_name, generation=file.generation), table_format)
 
 
 @contextmanager
 def _chunks(store: ObjectStore, file: DataFile) -> Iterator[Iterator[pd.DataFrame]]:
     import pandas as pd
 
-    stream = io.BufferedReader(PieceReader(store.read(file.object_name, generation=file.generation)), _BUFFER_BYTES)
-    with pd.read_csv(stream, sep=_delimiter(file), chunksize=CHUNK_ROWS, low_memory=False) as chunks:
+    table_format = _format(store, file)
+    stream = io.BufferedReader(PieceReader(_plain(store, file, table_format)), _BUFFER_BYTES)
+    with pd.read_csv(stream, chunksize=CHUNK_ROWS, low_memory=False, **_options(table_format)) as chunks:
         yield (chunk.rename(columns=str) for chunk in chunks)
 
 
@@ -179,15 +191,20 @@ class PandasTableReader:
     def describe(self, file: DataFile, points: int) -> Mapping[str, Any]:
         """Return n_rows, is_sampled, n_rows_read and the columns with statistics and series.
 
-        Tables beyond 48 MiB are described by 16 evenly spread pieces of 3 MiB.
+        Tables beyond 48 MiB are described by 16 evenly spread pieces of 3 MiB, or by their first 48 MiB where nobody
+        can begin to read in the middle: compressed ones, and UTF-16.
         """
         import numpy as np
         import pandas as pd
 
-        is_sampled = file.size_bytes > MOST_BYTES
         with _readable(file):
-            if is_sampled:
-                frames, positions = self._sample(file)
+            table_format = _format(self._store, file)
+            is_sampled = file.size_bytes > MOST_BYTES
+            if table_format.compression or table_format.encoding == "utf-16":
+                frame, is_sampled = self._beginning(file, table_format)
+                rows = np.arange(len(frame))
+            elif is_sampled:
+                frames, positions = self._sample(file, table_format)
                 frame = pd.concat(frames, ignore_index=True)
                 # Which row a sampled one is follows from where in the file it was found.
                 rows = np.concatenate(positions)
@@ -203,7 +220,21 @@ class PandasTableReader:
             "columns": [_describe_column(str(name), frame[name], rows, points) for name in frame.columns],
         }
 
-    def _sample(self, file: DataFile) -> tuple[list[pd.DataFrame], list[np.ndarray]]:
+    def _beginning(self, file: DataFile, table_format: TableFormat) -> tuple[pd.DataFrame, bool]:
+        import pandas as pd
+
+        content = bytearray()
+        for piece in _plain(self._store, file, table_format):
+            content += piece
+            if len(content) > MOST_BYTES:
+                break
+        is_cut = len(content) > MOST_BYTES
+        if is_cut:
+            del content[content.rfind(b"\n") + 1 :]
+        frame = pd.read_csv(io.BytesIO(content), on_bad_lines="skip", **_options(table_format))
+        return frame.rename(columns=str), is_cut
+
+    def _sample(self, file: DataFile, table_format: TableFormat) -> tuple[list[pd.DataFrame], list[np.ndarray]]:
         import numpy as np
         import pandas as pd
 
@@ -220,11 +251,10 @@ class PandasTableReader:
             names = frames[0].columns if frames else None
             frame = pd.read_csv(
                 io.BytesIO(content),
-                sep=_delimiter(file),
                 names=names,
                 header=0 if names is None else None,
                 on_bad_lines="skip",
-                encoding_errors="replace",
+                **_options(table_format),
             )
             frames.append(frame.rename(columns=str))
             at = (start + np.linspace(0, piece_bytes, len(frame), endpoint=False)) / file.size_bytes

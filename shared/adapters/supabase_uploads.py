@@ -47,6 +47,11 @@ class SupabaseUploads:
         )
         return [read_upload(row | {"session_id": session_id}) for session in rows for row in session["uploads"]]
 
+    def find_assembled(self, owner: str, sha256: str, size_bytes: int) -> Upload | None:
+        """Return the owner's newest assembled upload of exactly this content, or None."""
+        row = self._database.call("find_assembled_v1", owner=owner, sha256=sha256, size_bytes=size_bytes)
+        return read_upload(row) if row else None
+
     def extend(self, owner: str, upload_id: str) -> Upload:
         """Push an open upload's expiry away."""
         return read_upload(self._database.call("extend_upload_v1", owner=owner, upload_id=upload_id))

@@ -321,6 +321,35 @@ class TestGet:
         assert backend.uploads.of_session(alice, "unknown") == []
 
 
+class TestFindAssembled:
+    def test_the_owners_newest_file_of_that_content_is_found(self, backend):
+        alice, sha256 = user(backend), "cd" * 32
+        first, second = (
+            in_state(backend, alice, "assembled", file_name=name, sha256=sha256) for name in ("one.bin", "two.bin")
+        )
+
+        found = backend.uploads.find_assembled(alice.user_id, sha256, 10)
+
+        assert found == second != first
+
+    def test_what_differs_in_owner_content_size_or_state_is_not_found(self, backend):
+        alice, bob, sha256 = user(backend), user(backend), "ef" * 32
+        in_state(backend, alice, "assembled", sha256=sha256)
+        in_state(backend, alice, "open", file_name="open.bin", sha256="01" * 32)
+
+        assert backend.uploads.find_assembled(bob.user_id, sha256, 10) is None
+        assert backend.uploads.find_assembled(alice.user_id, "ab" * 32, 10) is None
+        assert backend.uploads.find_assembled(alice.user_id, sha256, 11) is None
+        assert backend.uploads.find_assembled(alice.user_id, "01" * 32, 10) is None
+
+    def test_a_file_of_a_session_that_is_being_deleted_is_not_found(self, backend):
+        alice, sha256 = user(backend), "23" * 32
+        in_state(backend, alice, "assembled", sha256=sha256)
+        backend.sessions.begin_delete(alice.user_id, "weather")
+
+        assert backend.uploads.find_assembled(alice.user_id, sha256, 10) is None
+
+
 class TestExtend:
     def test_an_open_upload_lives_24_hours_more(self, backend):
         alice = user(backend)

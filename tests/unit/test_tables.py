@@ -1,205 +1,160 @@
+import gzip
 import io
-import warnings
+from contextlib import suppress
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.adapters.csv_rows import NumpyRowCounter
 from shared.errors import DataSetError
-from shared.tables import count_rows, delimiter_of
+from shared.tables import TableFormat, describe_columns, detect_format, is_table, plain_pieces, read_head
+
+TEXT = 'größe;note\n1,5;"a;b"\n2,5;"c\nd"\n'
 
 
-def rows_of(content: bytes | str, delimiter: str = ",") -> int:
-    return count_rows([content.encode() if isinstance(content, str) else content], delimiter)
+def detected(content: bytes, name: str = "hours.csv") -> TableFormat:
+    return detect_format(name, "application/octet-stream", content)
 
 
-def rows_of_pandas(content: bytes, delimiter: str = ",") -> int:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas warns of mixed types and of index columns; it counts all the same
-        return len(pd.read_csv(io.BytesIO(content), sep=delimiter, encoding="utf-8"))
-
-
-@st.composite
-def tables(draw: st.DrawFn) -> bytes:
-    """A rectangular or shortened table as some writer may have written it."""
-    line_end = draw(st.sampled_from(["\n", "\r\n"]))
-    n_columns = draw(st.integers(1, 4))
-    characters = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]) | st.sampled_from('",\n')
-    cell = st.text(characters, max_size=6) | st.integers().map(str) | st.just("") | st.just("NA")
-
-    def line(cells: list[str]) -> str:
-        return ",".join(_quoted(draw, text) for text in cells)
-
-    header = [f"column {index}" for index in range(n_columns)]
-    lines = [line(header)]
-    for _ in range(draw(st.integers(0, 8))):
-        kind = draw(st.sampled_from(["full", "full", "full", "short", "blank", "spaces"]))
-        if kind == "blank":
-            lines.append("")
-        elif kind == "spaces":
-            lines.append("  ")
-        else:
-            width = n_columns if kind == "full" else draw(st.integers(1, n_columns))
-            lines.append(line([draw(cell) for _ in range(width)]))
-    for _ in range(draw(st.integers(0, 2))):
-        lines.insert(0, "")
-    end = draw(st.sampled_from(["", line_end]))
-    mark = draw(st.sampled_from(["", "\ufeff"]))
-    return (mark + line_end.join(lines) + end).encode()
-
-
-def _quoted(draw: st.DrawFn, text: str) -> str:
-    # The one known disagreement: csv.reader does not tell a line of quoted spaces from a line of spaces, pandas does.
-    text = text if text.strip(" \t") else ""
-    must = any(character in text for character in '",\n') or text != text.strip() or not text
-    if must or draw(st.booleans()):
-        return '"' + text.replace('"', '""') + '"'
-    return text
-
-
-@given(content=tables())
-def test_rows_are_counted_as_pandas_counts_them(content):
-    assert rows_of(content) == rows_of_pandas(content)
-
-
-@given(content=tables(), size=st.integers(1, 7))
-def test_where_the_pieces_end_makes_no_difference(content, size):
+def counted(content: bytes, table_format: TableFormat, size: int = 5) -> int:
     pieces = [content[start : start + size] for start in range(0, len(content), size)]
-
-    assert count_rows(pieces, ",") == count_rows([content], ",")
+    return NumpyRowCounter().count(plain_pieces(pieces, table_format), table_format.delimiter)
 
 
 @pytest.mark.parametrize(
-    ("content", "n_rows"),
+    ("file_name", "content_type", "expected"),
     [
-        ("a,b\n", 0),
-        ("a,b", 0),
-        ("a,b\n1,2", 1),
-        ("a,b\r\n1,2\r\n", 1),
-        ("a,b\r1,2\r3,4\r", 2),
-        ("\ufeffa,b\n1,2\n", 1),
-        ("\n\n a,b\n\n1,2\n\n\n", 1),
-        ('a,b\n"x\ny",2\n', 1),
-        ('a,b\n"x ""y""\r\n",2\n3,4\n', 2),
-        ("a\n\n \t\n1\n", 1),
-        ("a,b\n1\n2,3\n", 2),
-        ("a,b\n,\n", 1),
-        ("a,b\nx,1,2\ny,3,4\n", 2),
-        ("größe,資料\n1,2\n", 1),
-        ('a,b\n""\n1,2\n', 2),
-        ('a\n""\n1\n', 2),
-        ('a\n1"2\n"3"4\n', 2),
+        ("hours.csv", "application/octet-stream", True),
+        ("HOURS.CSV", "application/octet-stream", True),
+        ("hours.tsv", "application/octet-stream", True),
+        ("hours", "text/csv", True),
+        ("hours.dat", "text/tab-separated-values", True),
+        ("hours.csv.gz", "application/gzip", True),
+        ("hours.bin", "application/octet-stream", False),
+        ("csv", "application/octet-stream", False),
+        ("hours.gz", "application/gzip", False),
     ],
 )
-def test_known_tables_have_the_rows_that_pandas_sees(content, n_rows):
-    assert rows_of(content) == n_rows == rows_of_pandas(content.encode())
+def test_the_name_decides_what_is_a_table_and_the_media_type_where_it_does_not(file_name, content_type, expected):
+    assert is_table(file_name, content_type) is expected
 
 
-def test_tabs_separate_as_well_as_commas():
-    assert rows_of("a\tb\n1,5\t2\n", "\t") == 1
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_however_a_table_is_written_its_rows_are_those_of_pandas(encoding, compression):
+    content = TEXT.encode(encoding)
+    content = gzip.compress(content) if compression else content
+
+    table_format = detected(content)
+
+    assert table_format == TableFormat(";", encoding, compression)
+    expected = len(pd.read_csv(io.BytesIO(content), sep=";", encoding=encoding, compression=compression))
+    assert counted(content, table_format) == expected == 2
 
 
-@pytest.mark.parametrize("content", ["", "\n", "\n \n\t\n\r\n", "\ufeff"])
-def test_an_empty_table_is_refused(content):
-    with pytest.raises(DataSetError, match="empty"):
-        rows_of(content)
+def test_big_endian_utf_16_is_read_by_its_mark():
+    content = b"\xfe\xff" + TEXT.encode("utf-16-be")
+
+    assert counted(content, detected(content)) == 2
 
 
-def test_a_line_with_too_many_cells_is_refused_and_named():
-    with pytest.raises(DataSetError) as caught:
-        rows_of('a,b\n"1\n1",2\n3,4\n5,6,7\n8,9\n')
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_the_one_that_divides_the_rows_evenly(delimiter):
+    rows = [["day", "text, with; some|marks", "n"], ["1", "x,y", "2"], ["2", "x;y|z", "3"]]
+    content = "\n".join(delimiter.join(f'"{cell}"' for cell in row) for row in rows).encode()
 
-    assert caught.value.details == {"line": 5, "columns": 3, "expected": 2}
+    assert detected(content).delimiter == delimiter
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\x00\x00", b"\xff\xd8\xff\xe0", b"PK\x03\x04\x14\x00\xff"])
-def test_a_file_of_another_kind_is_refused(content):
+def test_decimal_commas_do_not_hide_the_semicolons():
+    assert detected(b"a;b\n1,5;2,5\n3,5;4,5\n").delimiter == ";"
+
+
+def test_one_column_is_read_with_commas():
+    assert detected(b"a\n1\n2\n").delimiter == ","
+
+
+def test_a_name_that_says_tabs_is_believed():
+    assert detected(b"a,b\n1,2\n", "hours.tsv").delimiter == "\t"
+
+
+def test_a_character_cut_at_the_end_of_the_head_is_still_utf_8():
+    assert detected("a,b\n1,é".encode()[:-1]).encoding == "utf-8"
+
+
+@given(content=st.binary(max_size=200), name=st.sampled_from(["a.csv", "a.tsv", "a.csv.gz"]))
+def test_detecting_takes_any_bytes(content, name):
+    with suppress(DataSetError):
+        assert detect_format(name, "", content).delimiter in ",;\t|"
+
+
+def test_several_compressed_members_are_one_table():
+    content = gzip.compress(b"a,b\n1,2\n") + gzip.compress(b"3,4\n")
+
+    assert counted(content, detected(content)) == 2
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-12], lambda content: content[:20] + b"x" + content[21:]])
+def test_damaged_compression_is_refused(damage):
+    content = damage(gzip.compress(b"a,b\n" + b"1,2\n" * 1000))
+
+    with pytest.raises(DataSetError, match="gzip"):
+        counted(content, detected(content))
+
+
+def test_a_file_that_only_claims_to_be_compressed_is_refused():
+    with pytest.raises(DataSetError, match="gzip"):
+        detected(b"\x1f\x8b is not gzip at all")
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n", b"PK\x03\x04rest", b"%PDF-1.7\n", gzip.compress(b"PAR1")])
+def test_a_file_of_another_kind_is_refused_by_its_first_bytes(content):
     with pytest.raises(DataSetError, match="not text"):
-        rows_of(content)
+        detected(content)
 
 
-def test_bytes_that_are_not_utf8_are_refused_near_their_line():
-    with pytest.raises(DataSetError, match="not text in UTF-8") as caught:
-        rows_of(b"a,b\n1,2\n\xff,3\n")
-
-    assert caught.value.details["line"] <= 3
+def test_text_that_only_claims_to_be_utf_16_is_refused():
+    with pytest.raises(DataSetError, match="UTF-16"):
+        counted(b"\xff\xfea\x00\x00\xd8b\x00", TableFormat(encoding="utf-16"))
 
 
-def test_a_character_cut_off_at_the_end_is_refused():
-    with pytest.raises(DataSetError, match="not text in UTF-8"):
-        rows_of("a,b\n1,é".encode()[:-1])
+def test_a_small_file_that_unpacks_to_much_is_counted_with_bounded_memory():
+    content = gzip.compress(b"a,b\n" + b"1,2\n" * 5_000_000)
+
+    largest = max(len(piece) for piece in plain_pieces([content], detected(content)))
+
+    assert len(content) < 100_000
+    assert largest <= 1 << 20
 
 
-def test_nul_characters_in_the_header_are_refused():
+def test_the_head_leaves_out_a_row_that_may_be_cut():
+    content = b"a,b\n1,2\n3,4"
+
+    assert read_head(content, TableFormat(), is_whole=False) == (["a", "b"], [["1", "2"]])
+    assert read_head(content, TableFormat(), is_whole=True) == (["a", "b"], [["1", "2"], ["3", "4"]])
+
+
+def test_a_head_with_nul_characters_is_refused():
     with pytest.raises(DataSetError, match="NUL"):
-        rows_of(b"a\x00,b\n1,2\n")
+        read_head(b"\x89PNG\r\n\x1a\n\x00\x00", TableFormat(encoding="latin-1"), is_whole=True)
 
 
-@pytest.mark.parametrize(
-    ("content", "line"),
-    [
-        ('a,b\n1,"x\n2,3\n', 2),
-        ('a,b\r\n"1\r\n2","x\r\n2,3', 3),
-        ('a,b\n"', 2),
-        ('a,b\n1,2\n3,"4', 3),
-        ('"a,b\n1,2\n', 1),
-        ('a,b\n1,"2""\n', 2),
-    ],
-)
-def test_a_quote_that_is_never_closed_is_refused_as_pandas_refuses_it(content, line):
-    with pytest.raises(DataSetError, match="never closed") as caught:
-        rows_of(content)
-    assert caught.value.details == {"line": line}
-    with pytest.raises(pd.errors.ParserError):
-        rows_of_pandas(content.encode())
+def test_columns_get_the_narrowest_type_that_fits_all_their_values():
+    header = ["i", "n", "b", "d", "t", "e", "u"]
+    rows = [
+        ["1", "1.5", "true", "2024-01-31", "x", "", "1_000"],
+        ["-2", "2e3", "False", "2024-01-31T10:00:00Z", "1", "NA", "2"],
+        ["", "nan", "", "", "", "", ""],
+    ]
+
+    types = [column.type for column in describe_columns(header, rows)]
+
+    assert types == ["integer", "number", "boolean", "date", "text", "empty", "text"]
 
 
-def test_a_cell_without_end_is_refused_before_it_fills_the_memory():
-    read = 0
-
-    def endless():
-        nonlocal read
-        yield b'a,b\n1,"'
-        while True:
-            read += 1 << 16
-            yield b"x\n" * (1 << 15)
-
-    with pytest.raises(DataSetError, match="cannot be read"):
-        count_rows(endless(), ",")
-    assert read < 4 << 20
-
-
-def test_a_long_table_is_counted_with_bounded_memory():
-    def pieces():
-        yield b"a,b\n"
-        for _ in range(1000):
-            yield b"1,2\n" * 1000
-
-    assert count_rows(pieces(), ",") == 1_000_000
-
-
-def test_an_error_of_the_source_passes_unchanged():
-    def pieces():
-        yield b"a,b\n"
-        raise ConnectionError("gone")
-
-    with pytest.raises(ConnectionError, match="gone"):
-        count_rows(pieces(), ",")
-
-
-@pytest.mark.parametrize(
-    ("file_name", "content_type", "delimiter"),
-    [
-        ("hours.csv", "application/octet-stream", ","),
-        ("HOURS.CSV", "application/octet-stream", ","),
-        ("hours.tsv", "text/csv", "\t"),
-        ("hours", "text/csv", ","),
-        ("hours.dat", "text/tab-separated-values", "\t"),
-        ("hours.bin", "application/octet-stream", None),
-        ("csv", "application/octet-stream", None),
-        ("hours.csv.gz", "application/gzip", None),
-    ],
-)
-def test_the_name_decides_what_is_a_table_and_the_media_type_where_it_does_not(file_name, content_type, delimiter):
-    assert delimiter_of(file_name, content_type) == delimiter
+def test_a_row_that_is_too_wide_is_named():
+    with pytest.raises(DataSetError, match="Row 2 has 3 columns; the header has 2") as caught:
+        describe_columns(["a", "b"], [["1", "2"], ["1", "2", "3"]])
+    assert caught.value.details == {"row": 2}

@@ -1,5 +1,5 @@
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.adapters.csv_rows import NumpyRowCounter
 from shared.errors import (
     ChecksumMismatchError,
     ChunkMismatchError,
@@ -30,12 +31,14 @@ from shared.errors import (
     WrongStateError,
 )
 from shared.records import StoredObject, Upload, UploadState, chunk_name, chunks_prefix, steps_prefix
+from shared.tables import TableFormat
 from shared.uploads import (
     LARGEST_FILE_BYTES,
     LARGEST_LEGACY_CHUNK_BYTES,
     LEASE_S,
     MIB,
     LegacyChunk,
+    TableView,
     UploadService,
 )
 from tests.factories import ALICE, BOB, CHUNK_BYTES, Bench, a_caller, a_uuid, chunk_of, some_bytes, upload_fields
@@ -104,7 +107,11 @@ class TestCreate:
     def created(bench: Bench, **fields: Any) -> Upload:
         bench.open_session()
         service = UploadService(
-            InMemoryUploads(bench.database), InMemorySessions(bench.database), bench.store, bench.signer
+            InMemoryUploads(bench.database),
+            InMemorySessions(bench.database),
+            bench.store,
+            bench.signer,
+            NumpyRowCounter(),
         )
         upload, _, _ = service.create(ALICE, upload_fields(**fields))
         return upload
@@ -313,6 +320,111 @@ class TestGet:
         upload = bench.open_upload(b"0123456789")
 
         assert bench.upload_service().get(a_caller(), upload.id.upper()).upload.id == upload.id
+
+
+class TestTableSeenEarly:
+    CONTENT = b"day;t\n1;2\n2;3\n"
+
+    def view(self, bench: Bench, content: bytes, missing: Sequence[int] = (), **fields: Any) -> TableView | None:
+        upload = bench.open_upload(content, missing=missing, **{"fileName": "hours.csv"} | fields)
+        return bench.upload_service().get(a_caller(ALICE), upload.id).table
+
+    def test_the_first_chunk_says_how_the_table_is_written_before_the_rest_is_there(self, bench, monkeypatch):
+        monkeypatch.setattr("tests.factories.CHUNK_BYTES", 12)
+        view = self.view(bench, self.CONTENT, missing=[1])
+
+        assert view.format == TableFormat(";", "utf-8", None)
+        assert [(column.name, column.type) for column in view.columns] == [("day", "integer"), ("t", "integer")]
+        assert view.problem is None
+
+    def test_what_is_wrong_is_said_with_the_first_chunk(self, bench, monkeypatch):
+        monkeypatch.setattr("tests.factories.CHUNK_BYTES", 12)
+
+        assert "PNG picture" in self.view(bench, b"\x89PNG\r\n\x1a\n" * 4, missing=[1]).problem.message
+        ragged = self.view(bench, b"a,b\n1,2\n1,2,3\n", fileName="ragged.csv", chunkSize=24).problem
+        assert ragged.message == "Row 2 has 3 columns; the header has 2."
+
+    def test_without_the_first_chunk_nothing_is_said(self, bench):
+        assert self.view(bench, self.CONTENT, missing=[0]) is None
+
+    def test_of_a_file_that_is_no_table_nothing_is_said(self, bench):
+        assert self.view(bench, self.CONTENT, fileName="hours.bin") is None
+
+
+class TestReuse:
+    CONTENT = b"0123456789"
+    SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+    def reused(self, bench: Bench, *, owner: str = ALICE, session_id: str = "other", **fields: Any) -> Any:
+        bench.open_session(session_id, owner=owner)
+        defaults = {"sessionId": session_id, "size": len(self.CONTENT), "sha256": self.SHA256}
+        return bench.upload_service().create(owner, upload_fields(**defaults | fields))
+
+    def first(self, bench: Bench) -> Upload:
+        upload = bench.open_upload(self.CONTENT, sha256=self.SHA256)
+        return bench.upload_service().assemble(ALICE, upload.id)
+
+    def test_an_equal_file_of_the_owner_is_there_without_sending_a_byte(self, bench):
+        first = self.first(bench)
+
+        upload, chunks, is_new = self.reused(bench)
+
+        assert (upload.state, list(chunks), is_new) == (UploadState.ASSEMBLED, [], True)
+        assert data_set_of(bench, upload) == self.CONTENT
+        assert upload.object_name != first.object_name
+        assert bench.database.usage[ALICE].bytes_stored == 2 * len(self.CONTENT)
+
+    def test_the_copy_outlives_the_first(self, bench):
+        first = self.first(bench)
+        upload, _, _ = self.reused(bench)
+
+        bench.session_service().delete(ALICE, first.session_id)
+
+        assert data_set_of(bench, upload) == self.CONTENT
+
+    @pytest.mark.parametrize("fields", [{"sha256": "ab" * 32}, {"size": 11}])
+    def test_another_content_is_sent(self, bench, fields):
+        self.first(bench)
+
+        upload, chunks, _ = self.reused(bench, **fields)
+
+        assert upload.state is UploadState.OPEN
+        assert chunks
+
+    def test_somebody_elses_equal_file_is_not_known(self, bench):
+        self.first(bench)
+
+        upload, chunks, _ = self.reused(bench, owner=BOB)
+
+        assert upload.state is UploadState.OPEN
+        assert chunks
+
+    def test_an_object_that_is_gone_is_sent_again(self, bench):
+        first = self.first(bench)
+        bench.store.delete([bench.store.stat(first.object_name)])
+
+        upload, chunks, _ = self.reused(bench)
+
+        assert upload.state is UploadState.OPEN
+        assert chunks
+
+    def test_killed_on_the_way_it_is_there_when_asked_again(self):
+        for interruption in every_interruption():
+            bench = Bench()
+            self.first(bench)
+            bench.open_session("other")
+            fields = upload_fields(sessionId="other", size=len(self.CONTENT), sha256=self.SHA256)
+            with suppress(Killed):
+                TestInterruptedAssembly.interrupted(bench, interruption).create(ALICE, fields)
+            bench.database.advance(seconds=LEASE_S)
+            uploads = InMemoryUploads(bench.database).of_session(a_caller(ALICE), "other")
+            if not uploads:
+                uploads = [bench.upload_service().create(ALICE, fields)[0]]
+
+            assembled = bench.upload_service().assemble(ALICE, uploads[0].id)
+
+            assert data_set_of(bench, assembled) == self.CONTENT, interruption
+            assert used(bench) == (2, 2 * len(self.CONTENT)), interruption
 
 
 class TestAssemble:
