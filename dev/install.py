@@ -6,6 +6,7 @@ Python to say that it is too old.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -39,6 +40,14 @@ def main() -> None:
     wanted = [(STACK, stack), (APPLICATION, application), (NODE_MODULES, programs)]
     if all(_is_current(folder, source) for folder, source in wanted):
         return
+    # One `make` installs; another, from a second terminal, waits here and then finds everything done.
+    with application.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(stack, application, programs)
+
+
+def _install(stack: Path, application: Path, programs: Path) -> None:
+    """Bring what is not up to date to the state of its file."""
     free = shutil.disk_usage(str(REPOSITORY)).free
     if not APPLICATION.exists() and free < FREE_BYTES_NEEDED:
         sys.exit(
@@ -46,13 +55,13 @@ def main() -> None:
             f"{FREE_BYTES_NEEDED / 1024**3:.0f} GiB are needed."
         )
     if not _is_current(STACK, stack):
-        _say("Installing the servers of the local stack (once)")
+        _say("Installing the servers of the local stack (once, about half a minute)")
         _create_environment(STACK)
         pip = [str(STACK / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
         _run([*pip, "--require-hashes", "--no-deps", "--requirement", str(stack)])
         _remember(STACK, stack)
     if not _is_current(APPLICATION, application):
-        _say("Installing the application's packages (once)")
+        _say("Installing the application's packages (once, about half a minute)")
         _create_environment(APPLICATION)
         uv = [str(STACK / "bin" / "uv"), "pip", "sync", "--quiet", "--compile-bytecode"]
         _run([*uv, "--require-hashes", "--python", str(APPLICATION / "bin" / "python"), str(application)])
