@@ -67,10 +67,10 @@ def a_data_file(content: bytes, n_rows: int, **fields: Any) -> DataFile:
 
 
 def a_zip(name: str) -> bytes:
-    """Return the bytes of a small zip archive."""
+    """Return the bytes of a small zip archive, the same ones at any time."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(name, name)
+        archive.writestr(zipfile.ZipInfo(name), name)
     return buffer.getvalue()
 
 

@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from dev.home import REPOSITORY
+from shared.adapters.gcs import GcsObjectStore
 from shared.records import Caller
 from tests.local_stack import LocalStack, People
-from tests.training_factories import a_table
+from tests.training_factories import a_model_file_content, a_table, another_trainers_manifest, publish_manifest
 
 GET_ROUTES = (
     "train",
@@ -303,6 +304,46 @@ def test_the_variables_of_every_file_are_described(api):
     for points in ("0", "-1", "1000000", "ten", ""):
         body = problem(api.get(f"plot-variables/{session}", points=points), 422, "invalid_field")
         assert body["details"]["field"] == "points"
+
+
+@pytest.fixture
+def artifacts(local_stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsObjectStore]:
+    """The bucket as a team's own trainer writes to it."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", local_stack.env["STORAGE_INTERNAL_URL"])
+    store = GcsObjectStore(local_stack.env["ARTIFACTS_BUCKET"])
+    yield store
+    store._client.close()
+
+
+def test_a_team_brings_its_own_trainer(api, artifacts):
+    session = api.a_session(a_table(40))
+    row = data(api.get(f"session/{session}"), 200)["id"]
+    manifest = another_trainers_manifest(row, str(uuid.uuid4()))
+    publish_manifest(artifacts, manifest)
+    saved = data(api.post(f"save-model/{session}"), 200)
+    (model,) = saved["models"]
+    assert (model["name"], model["class"], model["status"]) == (
+        "gradient_boosting",
+        "lightgbm.LGBMRegressor",
+        "ready",
+    )
+    assert data(api.get(f"session/{session}"), 200)["status"] == "trained"
+    assert data(api.get(f"train/{session}"), 200)["status"] == "completed"
+    assert [item["type"] for item in data(api.get(f"scalers/{session}"), 200)["scalers"]] == ["minmax"]
+    location = api.get(f"download-model-h5/{session}", type="sklearn").headers["location"]
+    assert httpx.get(location).content == a_model_file_content("skops")
+    assert data(api.post(f"save-model/{session}"), 200) == saved
+
+
+def test_a_manifest_that_does_not_fit_its_files_is_refused_and_changes_nothing(api, artifacts):
+    session = api.a_session(a_table(40))
+    row = data(api.get(f"session/{session}"), 200)["id"]
+    manifest = another_trainers_manifest(row, str(uuid.uuid4()))
+    publish_manifest(artifacts, manifest, content=a_model_file_content("skops") + b"more")
+    body = problem(api.post(f"save-model/{session}"), 409, "manifest_invalid")
+    assert body["details"]["object"] == manifest["models"][0]["files"][0]["object"]
+    assert data(api.get(f"list-models-database/{session}"), 200)["count"] == 0
+    assert data(api.get(f"session/{session}"), 200)["status"] == "finalized"
 
 
 @pytest.fixture
