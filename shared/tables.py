@@ -38,8 +38,12 @@ _OTHER_KINDS = {
     b"\x89HDF": "an HDF5 file",
     b"SQLite format 3": "an SQLite database",
 }
-# What pandas takes for missing by default, as far as people write it.
-_MISSING = {"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "#N/A", "-nan", "-NaN", "<NA>"}
+# What pandas.read_csv takes for a missing cell, and for a number.
+MISSING_CELLS = frozenset(
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
+    | {"NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|inf|infinity)", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _DATE = re.compile(
     r"[0-9]{4}-[01][0-9]-[0-3][0-9]([ T][0-2][0-9]:[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?(Z|[+-][0-9:]{4,6})?)?"
@@ -228,7 +232,11 @@ def read_head(head: bytes, table_format: TableFormat, *, is_whole: bool) -> tupl
         rows = rows[:-1]
     if not rows:
         raise DataSetError("The table has no header line, or one that is too long.", line=1)
-    return rows[0], rows[1:]
+    header, *body = rows
+    # One more cell than names in the first row: pandas takes the first column for an index without a name.
+    if body and len(body[0]) == len(header) + 1:
+        body = [row[1:] for row in body]
+    return header, body
 
 
 def describe_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[TableColumn]:
@@ -248,10 +256,10 @@ def describe_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> li
 
 
 def _type_of(texts: Sequence[str]) -> str:
-    present = [text for text in texts if text not in _MISSING]
+    present = [text for text in texts if text not in MISSING_CELLS]
     if not present:
         return "empty"
-    for name, fits in (("integer", _is_integer), ("number", _is_number), ("boolean", _is_boolean), ("date", _is_date)):
+    for name, fits in (("integer", _is_integer), ("number", is_number), ("boolean", _is_boolean), ("date", _is_date)):
         if all(map(fits, present)):
             return name
     return "text"
@@ -261,13 +269,9 @@ def _is_integer(text: str) -> bool:
     return _INTEGER.fullmatch(text) is not None
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    # Python reads 1_000 as a number, nobody else does.
-    return "_" not in text
+def is_number(text: str) -> bool:
+    """Say whether pandas reads this cell, without spaces around it, as a number."""
+    return _NUMBER.fullmatch(text) is not None
 
 
 def _is_boolean(text: str) -> bool:

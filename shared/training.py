@@ -6,7 +6,6 @@ create-only. Killed at any point and delivered again by the queue, the same task
 
 import hashlib
 import json
-import re
 import tempfile
 import time
 import uuid
@@ -49,7 +48,7 @@ from shared.records import (
     model_prefix,
     run_prefix,
 )
-from shared.tables import detect_format, read_head
+from shared.tables import MISSING_CELLS, detect_format, is_number, read_head
 
 DEFAULT_TEST_FRACTION = 0.2
 TEST_FRACTIONS = (0.05, 0.5)
@@ -65,12 +64,6 @@ REPORT_EVERY_S = 1.0
 # Training counts up to here; writing the files takes the rest.
 TRAINED = 0.95
 _NAMED_COLUMNS = 30
-# What pandas.read_csv takes for a number, and for a missing cell.
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf|infinity)", re.IGNORECASE)
-_MISSING = frozenset(
-    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
-    | {"NULL", "NaN", "None", "n/a", "nan", "null"}
-)
 
 
 class TrainingService:
@@ -160,7 +153,7 @@ class TrainingService:
                 for index, name in enumerate(header)
                 if index != at and _is_numeric([row[index].strip() for row in rows if index < len(row)])
             }
-            n_rows += sum(text not in _MISSING for text in texts) if has_all else file.n_rows
+            n_rows += sum(text not in MISSING_CELLS for text in texts) if has_all else file.n_rows
         if not columns:
             raise DataSetError("The session has no table to train on.")
         if target not in columns:
@@ -184,7 +177,8 @@ class TrainingService:
         is_whole = len(content) == file.size_bytes
         table_format = detect_format(file.file_name, file.content_type, content)
         header, rows = read_head(content, table_format, is_whole=is_whole)
-        return header, rows, is_whole
+        # Of a compressed table, only the beginning is unpacked.
+        return header, rows, is_whole and table_format.compression is None
 
 
 @dataclass(frozen=True)
@@ -352,13 +346,13 @@ def _read_request(target: Any, models: Any, test_fraction: Any, seed: Any) -> Tr
 
 
 def _is_numeric(texts: Sequence[str]) -> bool:
-    present = [text for text in texts if text not in _MISSING]
-    return bool(present) and all(_NUMBER.fullmatch(text) for text in present)
+    present = [text for text in texts if text not in MISSING_CELLS]
+    return bool(present) and all(is_number(text) for text in present)
 
 
 def _check_numeric(target: str, texts: Sequence[str]) -> None:
     for row, text in enumerate(texts, start=1):
-        if text not in _MISSING and not _NUMBER.fullmatch(text):
+        if text not in MISSING_CELLS and not is_number(text):
             shown = text if len(text) <= 40 else f"{text[:40]}..."
             raise InvalidFieldError("target", f"column {target!r} is not numeric: row {row} holds {shown!r}")
 

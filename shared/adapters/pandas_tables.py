@@ -133,11 +133,9 @@ def _numeric_columns(
 def _first_text(column: pd.Series, first_row: int) -> str:
     import pandas as pd
 
-    present = column[column.notna()]
-    texts = present[pd.to_numeric(present.astype(str), errors="coerce").isna()]
-    at = texts.index[0] if len(texts) else present.index[0]
-    where = column.index.get_loc(at) + first_row + 1
-    return f"row {where} holds {str(column[at])[:40]!r}"
+    texts = column.notna() & pd.to_numeric(column.astype(str), errors="coerce").isna()
+    at = int(texts.to_numpy().argmax())
+    return f"row {first_row + at + 1} holds {str(column.iloc[at])[:40]!r}"
 
 
 def _format(store: ObjectStore, file: DataFile) -> TableFormat:

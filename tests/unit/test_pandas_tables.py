@@ -73,6 +73,14 @@ def test_a_target_that_turns_out_to_be_text_later_is_named_with_its_row(monkeypa
         read(store, files)
 
 
+def test_an_index_without_a_name_is_no_column():
+    store, files = a_store(b"a,y\nfirst,1,2\nfirst,3,4\n")
+    assert read(store, files).frame.to_dict("list") == {"a": [1, 3], "y": [2, 4]}
+    store, files = a_store(b"a,y\nfirst,1,2\nfirst,3,warm\n")
+    with pytest.raises(DataSetError, match="row 2 holds 'warm'"):
+        read(store, files)
+
+
 def test_true_and_false_are_no_numbers():
     store, files = a_store(b"a,flag,y\n1,True,2\n1,False,2\n")
     assert list(read(store, files).frame.columns) == ["a", "y"]

@@ -1,5 +1,6 @@
 """The rules of training, on fakes."""
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -211,6 +212,20 @@ def test_a_byte_order_mark_and_tabs_are_no_part_of_names():
     content = b"\xef\xbb\xbf" + a_table().replace(b",", b"\t")
     bench.a_session(content, file_name="table.tsv", content_type="text/tab-separated-values")
     assert bench.start(target="a").status is RunStatus.QUEUED
+
+
+def test_an_index_without_a_name_moves_no_column():
+    bench = TrainingBench()
+    bench.a_session(b"a,y\n" + b"".join(b"row%d,%d,3\n" % (row, row) for row in range(20)))
+    assert bench.start().status is RunStatus.QUEUED
+
+
+def test_a_compressed_table_is_looked_into():
+    bench = TrainingBench()
+    bench.a_session(gzip.compress(a_table(10)), file_name="table.csv.gz", n_rows=10)
+    with pytest.raises(InvalidFieldError, match="there are a, b, y"):
+        bench.start(target="nope")
+    assert bench.start().status is RunStatus.QUEUED
 
 
 def test_only_the_beginning_of_a_large_table_is_read():
