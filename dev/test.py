@@ -68,7 +68,7 @@ def run_tests(home: Home, arguments: list[str]) -> bool:
     settings["STORAGE_EMULATOR_HOST"] = settings["STORAGE_INTERNAL_URL"]
     environment = {**os.environ, **settings, "TRAINSHED_ENV": str(home.env_file)}
     scripts = [] if arguments else sorted(ACCEPTANCE.glob("*.sh"))
-    pytest = [sys.executable, "-m", "pytest", "--quiet", *arguments]
+    pytest = [sys.executable, "-m", "pytest", *arguments]
     failed = [] if subprocess.run(pytest, cwd=REPOSITORY, env=environment, check=False).returncode == 0 else ["pytest"]
     for script in scripts:
         sys.stdout.write(f"{script.relative_to(REPOSITORY)}\n")

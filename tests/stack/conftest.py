@@ -10,6 +10,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how long a second start takes."""
+    for report in terminalreporter.getreports("passed"):
+        for name, seconds in report.user_properties:
+            if name == "second_start_s":
+                terminalreporter.write_line(f"A second start is ready after {seconds} s.")
+
+
 @pytest.fixture
 def supervisor(tmp_path) -> Iterator[Supervisor]:
     """A stack with a home of its own, ended with the test."""
