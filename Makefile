@@ -15,7 +15,7 @@ WHO := $(if $(filter command line,$(origin USER)),$(USER),alice)
 # For tools that talk even when all is well.
 LOG := .venv/check.log
 
-.PHONY: help installed start demo token run reset check test requirements
+.PHONY: help installed start demo doctor token run reset check test requirements
 
 help: ## Show this list
 	awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ start: installed ## Run the whole stack in the foreground; Ctrl-C ends it
 
 demo: installed ## Send real data through the running stack, and get models back
 	exec $(RUN) -m cli.demo
+
+doctor: installed ## Check a deployment's storage, or the running local stack's; JSON=1
+	exec $(RUN) -m cli.doctor $(if $(JSON),--json)
 
 token: installed ## Print an access token; USER=alice, bob, service, scheduler or tasks
 	exec $(RUN) -m dev.issue_token '$(WHO)'
