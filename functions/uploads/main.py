@@ -25,10 +25,12 @@ from shared.uploads import (
     SWEPT_PER_RUN,
     LegacyChunk,
     SignedChunk,
+    SweptUpload,
     TableView,
     UploadService,
 )
 from shared.web.endpoint import Call, Reply, endpoint
+from shared.web.logs import write_log
 
 # An assembly mostly takes seconds; asking sooner finds nothing new.
 ASK_AGAIN_S = 2
@@ -180,7 +182,7 @@ def cleanup(call: Call) -> Reply:
     body = call.optional_body("maxAgeHours", "dryRun")
     max_age_hours = body.get("maxAgeHours", DEFAULT_MAX_AGE_HOURS)
     dry_run = read_boolean(body.get("dryRun", False), "dryRun")
-    sweep = service().sweep(max_age_hours=max_age_hours, dry_run=dry_run)
+    sweep = service().sweep(max_age_hours=max_age_hours, dry_run=dry_run, on_swept=_audit)
     if not dry_run:
         session_service().finish_deletions(max_age_hours=max_age_hours, limit=SWEPT_PER_RUN)
     return Reply(
@@ -192,6 +194,18 @@ def cleanup(call: Call) -> Reply:
             "has_more": sweep.has_more,
             "dry_run": dry_run,
         },
+    )
+
+
+def _audit(swept: SweptUpload) -> None:
+    write_log(
+        "INFO",
+        "uploads.sweep.done",
+        upload_id=swept.upload.id,
+        session=swept.upload.session_id,
+        state=swept.upload.state,
+        objects=swept.n_objects,
+        bytes=swept.freed_bytes,
     )
 
 

@@ -879,6 +879,57 @@ class TestSweep:
         assert (second.n_uploads, second.has_more) == (1, False)
         assert third.n_uploads == 0
 
+    def test_each_upload_that_is_cleaned_is_told_of_at_once(self, bench):
+        expired = bench.open_upload(b"0123456789", missing=[1])
+        assembled = bench.open_upload(TABLE, fileName="done.bin")
+        bench.upload_service().assemble(ALICE, assembled.id)
+        bench.database.advance(hours=25)
+        told = []
+
+        bench.upload_service().sweep(dry_run=True, on_swept=told.append)
+        assert told == []
+
+        bench.upload_service().sweep(on_swept=told.append)
+        # The assembled one had left nothing behind.
+        assert [(swept.upload.id, swept.n_objects, swept.freed_bytes) for swept in told] == [(expired.id, 2, 6)]
+
+    def test_killed_at_any_call_and_run_again_it_has_told_of_every_upload(self):
+        for interruption in every_interruption():
+            bench = Bench()
+            uploads = {bench.open_upload(TABLE, fileName=name).id for name in ("a.bin", "b.bin")}
+            bench.database.advance(hours=25)
+            told = []
+            with suppress(Killed):
+                TestInterruptedAssembly.interrupted(bench, interruption).sweep(on_swept=told.append)
+
+            bench.upload_service().sweep(on_swept=told.append)
+
+            assert {swept.upload.id for swept in told} == uploads, interruption
+
+    def test_where_the_bucket_fails_the_run_breaks_off_and_the_next_one_goes_on(self, bench):
+        class FailingStore(InMemoryObjectStore):
+            n_calls = 0
+
+            def delete(self, objects):
+                self.n_calls += 1
+                raise StorageUnavailableError
+
+        for number in range(40):
+            bench.open_upload(b"0123456789", fileName=f"{number}.bin")
+        bench.database.advance(hours=25)
+        store, failing = bench.store, FailingStore()
+        failing._objects = store._objects
+        bench.store = failing
+
+        with pytest.raises(StorageUnavailableError):
+            bench.upload_service().sweep()
+        assert failing.n_calls < 40
+        assert used(bench) == (40, 400)
+
+        bench.store = store
+        assert bench.upload_service().sweep().n_uploads == 40
+        assert (store.names(), used(bench)) == ([], (0, 0))
+
     @pytest.mark.parametrize("age", [-1, 8761, "24", 1.5, True, None])
     def test_an_age_that_is_not_allowed_is_refused(self, bench, age):
         bench.open_upload(b"0123456789")
