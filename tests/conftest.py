@@ -20,7 +20,7 @@ def local_stack() -> Iterator[LocalStack]:
     """The running local stack; without one, the test fails with a sentence that says how to start it."""
     stack = running_stack()
     yield stack
-    stack.database._http.close()
+    stack.close()
 
 
 @pytest.fixture

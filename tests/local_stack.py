@@ -65,9 +65,17 @@ class LocalStack:
 
     def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Run one statement as the superuser and return its rows, if it has any."""
-        with self.connect() as connection:
-            cursor = connection.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
+        cursor = self._connection.execute(statement, values)
+        return cursor.fetchall() if cursor.description else []
+
+    @cached_property
+    def _connection(self) -> psycopg.Connection:
+        return self.connect()
+
+    def close(self) -> None:
+        """Close what was opened along the way."""
+        self._connection.close()
+        self.database._http.close()
 
     def service(self) -> Caller:
         return Caller(CallerKind.SERVICE, user_id="", token="")
@@ -155,6 +163,14 @@ class People:
                 "select public.set_subscription_v1(%(user)s, %(id)s, %(status)s, %(period_start)s, %(period_end)s)",
                 values,
             )
+
+    def snapshot(self) -> dict[str, list[dict[str, Any]]]:
+        """Return every row of these users, to compare with another time."""
+        tables = ("sessions", "uploads", "usage_counters", "user_subscriptions")
+        return {
+            table: self._stack.rows(f"select * from public.{table} where user_id = any(%s) order by 1, 2", self._ids)
+            for table in tables
+        }
 
     def usage(self, caller: Caller) -> tuple[int, int]:
         """Return processing units and bytes that a user uses."""
