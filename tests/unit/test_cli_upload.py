@@ -83,6 +83,19 @@ def test_chunks_are_signed_in_batches_that_grow_to_128(service, client, tmp_path
     assert max(service.signings) == 128
 
 
+def test_chunks_are_signed_only_shortly_before_they_are_sent(service, client, tmp_path):
+    ahead = []
+
+    def note(_: int) -> None:
+        ahead.append(sum(service.signings) - len(service.puts))
+        time.sleep(0.002)
+
+    service.on_put = note
+    upload_file(client, SESSION, make_file(tmp_path, 1_000_000))
+    # What waits to be sent, and the batch that was signed last.
+    assert max(ahead) <= 2 * service.concurrency + 128
+
+
 def test_as_many_chunks_are_sent_at_once_as_the_server_wants(service, client, tmp_path):
     everybody_is_here = threading.Barrier(service.concurrency)
     service.on_put = lambda index: everybody_is_here.wait(timeout=10) if index < service.concurrency else None
@@ -184,6 +197,23 @@ class TestResuming:
         service.answers_busy = 3
         assert upload_file(client, SESSION, path)["state"] == "assembled"
         assert service.requests.count(f"POST /uploads/{upload_id}/assemble") == 4
+
+    def test_an_upload_that_another_process_is_assembling_is_waited_for(self, service, client, tmp_path):
+        path = make_file(tmp_path, 3_000)
+        upload_id = make_started_upload(client, path, [0, 1, 2])
+        service.uploads[upload_id].state = "assembling"
+        service.answers_busy = 2
+        service.puts.clear()
+        assert upload_file(client, SESSION, path)["crc32c"] == crc32c(path.read_bytes())
+        assert service.puts == []
+
+    def test_what_another_process_assembles_from_another_file_is_refused(self, service, client, tmp_path):
+        path = make_file(tmp_path, 3_000)
+        upload_id = make_started_upload(client, path, [0, 1, 2])
+        service.uploads[upload_id].state = "assembling"
+        path.write_bytes(os.urandom(3_000))
+        with pytest.raises(FileChangedError, match="not the file that was uploaded"):
+            upload_file(client, SESSION, path)
 
     def test_an_aborted_upload_is_refused(self, client, tmp_path):
         path = make_file(tmp_path, 3_000)
