@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,12 +30,18 @@ class InMemoryObjectStore:
 
     def __init__(self) -> None:
         self._objects: dict[str, _Kept] = {}
+        # In order, so that a prefix is found among a hundred thousand.
+        self._names: list[str] = []
         self._generations = itertools.count(1)
         self._lock = threading.RLock()
 
     def list(self, prefix: str) -> "list[StoredObject]":
         with self._lock:
-            return [self._objects[name].described for name in sorted(self._objects) if name.startswith(prefix)]
+            first = bisect_left(self._names, prefix)
+            names = itertools.takewhile(
+                lambda name: name.startswith(prefix), itertools.islice(self._names, first, None)
+            )
+            return [self._objects[name].described for name in names]
 
     def stat(self, name: str) -> StoredObject:
         return self._kept(name).described
@@ -65,6 +72,7 @@ class InMemoryObjectStore:
             with self._lock:
                 if stored.name in self._objects and self.stat(stored.name).generation == stored.generation:
                     del self._objects[stored.name]
+                    del self._names[bisect_left(self._names, stored.name)]
                     n_deleted += 1
         return n_deleted
 
@@ -95,6 +103,8 @@ class InMemoryObjectStore:
             crc32c=crc32c_of(content),
             updated_at=datetime(2026, 1, 1, tzinfo=UTC),
         )
+        if name not in self._objects:
+            insort(self._names, name)
         self._objects[name] = _Kept(described, content, content_type)
         return described
 

@@ -918,7 +918,7 @@ class TestSweep:
             bench.open_upload(b"0123456789", fileName=f"{number}.bin")
         bench.database.advance(hours=25)
         store, failing = bench.store, FailingStore()
-        failing._objects = store._objects
+        failing._objects, failing._names = store._objects, store._names
         bench.store = failing
 
         with pytest.raises(StorageUnavailableError):
