@@ -71,11 +71,15 @@ class _Records:
 
 @dataclass(frozen=True)
 class _Masks:
-    """Line ends and delimiters outside quotes: a bit a byte, 64 to a word, the lowest bit first."""
+    """Line ends and delimiters outside quotes: a bit a byte, 64 to a word, the lowest bit first.
+
+    `n_line_feeds` counts those inside quotes too.
+    """
 
     line_ends: Words
     delimiters: Words
     has_cr: bool
+    n_line_feeds: int
 
     def n_rectangular(self, width: int) -> int:
         """Return the number of lines if every one has exactly `width` fields, else 0."""
@@ -109,7 +113,7 @@ class _Masks:
         """Return how many bytes the complete lines take; there is at least one."""
         import numpy as np  # noqa: PLC0415 - see n_rectangular
 
-        word = int(np.flatnonzero(self.line_ends)[-1])
+        word = len(self.line_ends) - 1 - int(np.argmax(self.line_ends[::-1] != 0))
         return word * 64 + int(self.line_ends[word]).bit_length()
 
     def records(self, content: Bytes) -> _Records:
@@ -205,7 +209,8 @@ class _Table:
             n_bytes = records.n_bytes
             if n_bytes:
                 self._count(content, records)
-        self._n_lines += int(np.count_nonzero(content[:n_bytes] == _LF))
+        n_line_feeds = masks.n_line_feeds if masks else held.count(b"\n", 0, n_held)
+        self._n_lines += n_line_feeds - held.count(b"\n", n_bytes, n_held)
         held[: n_held - n_bytes] = held[n_bytes:n_held]
         self._n_held = n_held - n_bytes
 
@@ -236,7 +241,10 @@ class _Table:
 
     def _masks(self, content: Bytes) -> _Masks | None:
         """Return the line ends and delimiters outside quotes, or None where quotes or line ends are unusual."""
+        import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
+
         line_ends = _mask(content, _LF)
+        n_line_feeds = int(np.bitwise_count(line_ends).sum())
         has_cr = self._held.find(b"\r", 0, self._n_held) >= 0
         if has_cr and (_mask(content, _CR) & ~_moved_down(line_ends)).any():
             return None
@@ -250,7 +258,7 @@ class _Table:
             outside = ~inside
             line_ends &= outside
             delimiters &= outside
-        return _Masks(line_ends, delimiters, has_cr)
+        return _Masks(line_ends, delimiters, has_cr, n_line_feeds)
 
     def _records_by_field(self, n_held: int, *, is_last: bool) -> _Records:
         import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
