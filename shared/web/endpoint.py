@@ -164,6 +164,8 @@ def endpoint(view: View) -> Callable[[Request], Response]:
                     {name.lower(): value for name, value in request.headers.items()}, function.caller
                 )
                 request.max_content_length = LONGEST_BODY_BYTES
+                if (request.content_length or 0) > LONGEST_BODY_BYTES:
+                    raise RequestEntityTooLarge
                 response = _success(view(Call(request, caller, path)))
         except ServiceError as error:
             failure = error
@@ -178,6 +180,8 @@ def endpoint(view: View) -> Callable[[Request], Response]:
         except Exception as error:  # noqa: BLE001
             failure = error
             response = _problem(InternalError(), request, request_id)
+        if response.status_code == 413:
+            _leave_body_unread(response)
         _add_headers(response, request, request_id, view.__name__)
         _log(view.__name__, request, response, request_id, caller, failure, time.monotonic() - started)
         return response
@@ -215,6 +219,15 @@ def _request_id(request: Request) -> str:
         return traceparent[1]
     trace = request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0]
     return trace if _SAFE_REQUEST_ID.fullmatch(trace) else uuid.uuid4().hex
+
+
+def _leave_body_unread(response: Response) -> None:
+    """Keep the framework from reading a body that was too large to read.
+
+    It reads the rest of every request, so that the client sees the answer, unless the answer is a stream.
+    """
+    response.response = iter([response.get_data()])
+    response.headers["Connection"] = "close"
 
 
 def _success(reply: Reply) -> Response:
