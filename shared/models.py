@@ -79,7 +79,8 @@ class ModelService:
         name = read_existing_session_id(session_id)
         session_uuid, runs = self._runs.of_session(caller, name)
         for run in runs:
-            self.save_run(run)
+            if run.status is RunStatus.COMPLETED:
+                self.save_run(run)
         known = {manifest_name(session_uuid, run.id) for run in runs}
         for stored in self._store.list(results_prefix(session_uuid)):
             is_manifest = stored.name.endswith("/manifest.json") and stored.name.count("/") == 3
@@ -88,9 +89,10 @@ class ModelService:
         return [model for model in self.of_session(caller, name) if model.status is ModelStatus.READY]
 
     def save_run(self, run: Run) -> Run:
-        """Read the files of a completed run's pending models; each becomes ready, or refused with the reason."""
-        if run.status is not RunStatus.COMPLETED:
-            return run
+        """Read the files of a run's pending models; each becomes ready, or refused with the reason.
+
+        The run must have its manifest: without it, nothing that a trainer wrote is a result.
+        """
         prefix = run_prefix(run.session_uuid, run.id)
         verdicts = {
             model.id: next((fault for file in model.files if (fault := self._fault(prefix, file))), None)

@@ -190,13 +190,17 @@ class TaskResult:
 
 
 class TrainingRunner:
-    """Does what the queue asks for: trains one model, and completes the run after the last one."""
+    """Does what the queue asks for: trains one model, and completes the run after the last one.
+
+    `check` reads the published files back and marks the models; when a run is complete, its models can be downloaded.
+    """
 
     def __init__(
         self,
         runs: TrainingRepository,
         trainer: Trainer,
         artifact_store: ObjectStore,
+        check: Callable[[Run], Run],
         *,
         lease_s: int = LEASE_S,
         clock: Callable[[], float] = time.monotonic,
@@ -204,6 +208,7 @@ class TrainingRunner:
         self._runs = runs
         self._trainer = trainer
         self._store = artifact_store
+        self._check = check
         self._lease_s = lease_s
         self._clock = clock
 
@@ -314,6 +319,7 @@ class TrainingRunner:
             # An earlier try, or the task of another model, got this far. What the bucket has is the result.
             stored = self._store.stat(name)
             content = b"".join(self._store.read(name, generation=stored.generation))
+        self._check(run)
         return self._runs.complete(run.id, _reference(stored, content), json.loads(content))
 
     def _delete_other_attempts(self, prefix: str, *, keep: str) -> None:

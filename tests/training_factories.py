@@ -148,8 +148,10 @@ class TrainingBench:
             self.runs, self.queue, InMemorySessions(self.database), InMemoryUploads(self.database), self.store
         )
 
-    def runner(self, *, runs: Any = None, artifacts: Any = None, **options: Any) -> TrainingRunner:
-        return TrainingRunner(runs or self.runs, self.trainer, artifacts or self.artifacts, **options)
+    def runner(self, *, runs: Any = None, artifacts: Any = None, check: Any = None, **options: Any) -> TrainingRunner:
+        """Return a runner that leaves published models pending, unless told how to check them."""
+        check = check or (lambda run: run)
+        return TrainingRunner(runs or self.runs, self.trainer, artifacts or self.artifacts, check, **options)
 
     def models(self) -> ModelService:
         return ModelService(self.runs, self.artifacts, self.signer)

@@ -35,20 +35,10 @@ def service() -> TrainingService:
 def runner() -> TrainingRunner:
     """Build what does the training; it needs no queue."""
     names = buckets(os.environ)
-    return TrainingRunner(
-        SupabaseTraining(SupabaseDatabase(supabase_settings(os.environ))),
-        ReferenceTrainer(GcsObjectStore(names.uploads)),
-        GcsObjectStore(names.artifacts),
-    )
-
-
-@cache
-def models() -> ModelService:
-    """Build what checks the files of a completed run."""
-    return ModelService(
-        SupabaseTraining(SupabaseDatabase(supabase_settings(os.environ))),
-        GcsObjectStore(buckets(os.environ).artifacts),
-    )
+    runs = SupabaseTraining(SupabaseDatabase(supabase_settings(os.environ)))
+    artifacts = GcsObjectStore(names.artifacts)
+    trainer = ReferenceTrainer(GcsObjectStore(names.uploads))
+    return TrainingRunner(runs, trainer, artifacts, ModelService(runs, artifacts).save_run)
 
 
 @endpoint
@@ -75,12 +65,9 @@ def get_training(call: Call) -> Reply:
 
 @endpoint
 def run_training(call: Call) -> Reply:
-    """POST /run-training {modelId} (task queue): train one model; after the last one, publish and check the run."""
+    """POST /run-training {modelId} (task queue): train one model; after the last one, complete the run."""
     body = call.body("modelId")
     result = runner().run(body["modelId"])
-    # Also where an earlier try completed the run and died before this.
-    if result.run:
-        models().save_run(result.run)
     return Reply(200, {"model_id": body["modelId"], "status": result.status})
 
 

@@ -178,6 +178,10 @@ def _readable(file: DataFile) -> Iterator[None]:
 # times that, and plot-variables serves two requests at once in 1 GiB (functions/manifest.yaml).
 MOST_BYTES = 48 << 20
 SAMPLED_PIECES = 16
+# A wide table is described by shorter series, and by so many of its columns: Cloud Run sends no answer over 32 MiB.
+MOST_POINTS = 200_000
+LEAST_POINTS = 10
+MOST_COLUMNS = 5_000
 
 
 class PandasTableReader:
@@ -187,7 +191,10 @@ class PandasTableReader:
         self._store = store
 
     def describe(self, file: DataFile, points: int) -> Mapping[str, Any]:
-        """Return n_rows, is_sampled, n_rows_read and the columns with statistics and series.
+        """Return n_rows, is_sampled, n_rows_read, n_columns and the columns with statistics and series.
+
+        The series of all columns together have at most 200,000 points; of more columns than 5,000, the first are
+        described.
 
         Tables beyond 48 MiB are described by 16 evenly spread pieces of 3 MiB, or by their first 48 MiB where nobody
         can begin to read in the middle: compressed ones, and UTF-16.
@@ -210,12 +217,15 @@ class PandasTableReader:
                 with _chunks(self._store, file) as chunks:
                     frame = pd.concat(list(chunks), ignore_index=True)
                 rows = np.arange(len(frame))
+        names = list(frame.columns)[:MOST_COLUMNS]
+        shown = min(points, max(LEAST_POINTS, MOST_POINTS // max(1, len(names))))
         return {
             "name": file.file_name,
             "n_rows": file.n_rows,
             "n_rows_read": len(frame),
             "is_sampled": is_sampled,
-            "columns": [_describe_column(str(name), frame[name], rows, points) for name in frame.columns],
+            "n_columns": frame.shape[1],
+            "columns": [_describe_column(str(name), frame[name], rows, shown) for name in names],
         }
 
     def _beginning(self, file: DataFile, table_format: TableFormat) -> tuple[pd.DataFrame, bool]:

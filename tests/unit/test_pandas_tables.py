@@ -166,6 +166,15 @@ def test_a_long_series_is_thinned_to_the_points_asked_for_and_keeps_its_peak():
     assert (7_777, 99) in zip(a["series"]["x"], a["series"]["y"], strict=True)
 
 
+def test_a_wide_table_is_described_by_shorter_series_of_its_first_columns(monkeypatch):
+    monkeypatch.setattr(pandas_tables, "MOST_COLUMNS", 4)
+    monkeypatch.setattr(pandas_tables, "MOST_POINTS", 60)
+    described = describe(b"a,b,c,d,e\n" + b"".join(b"%d,1,2,3,4\n" % row for row in range(500)))
+    assert described["n_columns"] == 5
+    assert [column["name"] for column in described["columns"]] == ["a", "b", "c", "d"]
+    assert {len(column["series"]["x"]) for column in described["columns"]} <= set(range(8, 16))
+
+
 def test_a_table_beyond_the_limit_is_described_by_pieces_of_all_its_parts(monkeypatch):
     monkeypatch.setattr(pandas_tables, "MOST_BYTES", 16 * 512)
     n_rows = 20_000

@@ -19,6 +19,7 @@ from shared.errors import (
     SubscriptionRequiredError,
     TrainingInProgressError,
 )
+from shared.models import ModelService
 from shared.records import ModelStatus, RunStatus, SessionStatus, TrainingTask
 from tests.factories import ALICE, BOB, a_caller, a_uuid
 from tests.fakes.sessions import InMemorySessions
@@ -277,6 +278,23 @@ def test_the_manifest_is_written_last():
     assert by_time[-1].name.endswith("manifest.json")
 
 
+def test_when_a_run_is_complete_its_models_can_be_downloaded():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    bench.start()
+    seen = []
+
+    class Watching:
+        def __getattr__(self, name: str) -> Any:
+            if name == "complete":
+                seen.extend(model.status for model in bench.run().models)
+            return getattr(bench.runs, name)
+
+    results = bench.deliver(bench.runner(runs=Watching(), check=bench.models().save_run))
+    assert seen == [ModelStatus.READY] * 3
+    assert results[-1].status == "ready"
+
+
 def test_a_task_that_is_delivered_again_trains_nothing_again():
     bench = TrainingBench()
     bench.a_session(a_table())
@@ -439,9 +457,9 @@ def test_killed_at_any_call_and_delivered_again_the_tasks_end_in_one_manifest(wh
         session = bench.a_session(a_table())
         bench.start(models=["linear_regression", "random_forest"])
         calls = iter(range(10_000))
-        runner = bench.runner(
-            runs=_killing(bench.runs, at, when, calls), artifacts=_killing(bench.artifacts, at, when, calls)
-        )
+        runs = _killing(bench.runs, at, when, calls)
+        artifacts = _killing(bench.artifacts, at, when, calls)
+        runner = bench.runner(runs=runs, artifacts=artifacts, check=ModelService(runs, artifacts).save_run)
         was_killed = False
         for task in bench.queue.tasks:
             try:
@@ -450,14 +468,14 @@ def test_killed_at_any_call_and_delivered_again_the_tasks_end_in_one_manifest(wh
                 was_killed = True
         # The queue comes again; by then the lease of the dead task has run out.
         bench.database.advance(seconds=121)
-        bench.deliver()
+        bench.deliver(bench.runner(check=bench.models().save_run))
         run = bench.run()
         assert run.status is RunStatus.COMPLETED, at
+        assert {model.status for model in run.models} == {ModelStatus.READY}, at
         assert bench.status_of(session) is SessionStatus.TRAINED
         assert len(bench.manifests()) == 1
         published = {file.object_name for model in run.models for file in model.files}
         assert published == {name for name in bench.artifacts.names() if not name.endswith("manifest.json")}, at
-        assert len(bench.models().save(a_caller(), "weather")) == 2
         if not was_killed:
             assert at > 8
             return
