@@ -37,6 +37,8 @@ BASE_PATH = "/api/training"
 LONGEST_JSON_BYTES = 1 << 20
 # Cloud Run takes no larger request: https://cloud.google.com/run/quotas
 LONGEST_BODY_BYTES = 32 << 20
+# Of a body that is too large; who sends more than that meets a closed connection.
+DISCARDED_BYTES = 256 << 20
 # Of a field that a client made up.
 LONGEST_NAME_SHOWN = 64
 _PROBLEM_TYPE = "urn:trainshed:error:"
@@ -163,9 +165,7 @@ def endpoint(view: View) -> Callable[[Request], Response]:
                 caller = _authenticator().authenticate(
                     {name.lower(): value for name, value in request.headers.items()}, function.caller
                 )
-                request.max_content_length = LONGEST_BODY_BYTES
-                if (request.content_length or 0) > LONGEST_BODY_BYTES:
-                    raise RequestEntityTooLarge
+                _check_length(request)
                 response = _success(view(Call(request, caller, path)))
         except ServiceError as error:
             failure = error
@@ -181,7 +181,7 @@ def endpoint(view: View) -> Callable[[Request], Response]:
             failure = error
             response = _problem(InternalError(), request, request_id)
         if response.status_code == 413:
-            _leave_body_unread(response)
+            _discard_body(request, response)
         _add_headers(response, request, request_id, view.__name__)
         _log(view.__name__, request, response, request_id, caller, failure, time.monotonic() - started)
         return response
@@ -221,11 +221,22 @@ def _request_id(request: Request) -> str:
     return trace if _SAFE_REQUEST_ID.fullmatch(trace) else uuid.uuid4().hex
 
 
-def _leave_body_unread(response: Response) -> None:
-    """Keep the framework from reading a body that was too large to read.
+def _check_length(request: Request) -> None:
+    # Where the length is not said beforehand, reading stops there.
+    request.max_content_length = LONGEST_BODY_BYTES
+    if (request.content_length or 0) > LONGEST_BODY_BYTES:
+        raise RequestEntityTooLarge
 
-    It reads the rest of every request, so that the client sees the answer, unless the answer is a stream.
+
+def _discard_body(request: Request, response: Response) -> None:
+    """Read on without keeping anything, so that a client that is still sending sees the answer.
+
+    The framework does so for every answer that is no stream, but keeps it all, and fails beyond the allowed length.
     """
+    rest = min(request.content_length or 0, DISCARDED_BYTES)
+    while rest > 0:
+        piece = request.environ["wsgi.input"].read(min(rest, 1 << 20))
+        rest = rest - len(piece) if piece else 0
     response.response = iter([response.get_data()])
     response.headers["Connection"] = "close"
 
