@@ -26,6 +26,7 @@ from shared.errors import (
     TooLargeError,
     UnavailableError,
     UploadNotFoundError,
+    WrongStateError,
 )
 from shared.fields import (
     is_uuid,
@@ -492,13 +493,16 @@ class UploadService:
         if len(content) > LARGEST_LEGACY_CHUNK_BYTES:
             raise TooLargeError(f"A chunk may have {LARGEST_LEGACY_CHUNK_BYTES} bytes.")
         upload, index = self._legacy_upload(owner, chunk, len(content))
-        if upload.state is not UploadState.ASSEMBLED:
+        # Once the chunks are being joined, one that comes again would be left behind.
+        if upload.state is UploadState.OPEN:
             self._store_once(chunk_name(upload.id, index), content, index)
             missing = self._progress(upload).missing
             if missing:
+                # Every chunk is a sign of life; the call with the last one may have begun to assemble already.
+                with suppress(WrongStateError):
+                    upload = self._uploads.extend(owner, upload.id)
                 return upload, upload.total_chunks - len(missing)
-            upload = self.assemble(owner, upload.id)
-        return upload, upload.total_chunks
+        return self.assemble(owner, upload.id), upload.total_chunks
 
     def sign_legacy_chunk(self, owner: str, chunk: LegacyChunk) -> tuple[Upload, SignedChunk]:
         """Sign the request that writes a chunk straight into the bucket.

@@ -1042,6 +1042,30 @@ class TestLegacyChunks:
         assert contents_of(bench.store) == {assembled.object_name: b"a,b\n1,2\n3,4\n5,6\n"}
         assert used(bench) == (1, 16)
 
+    def test_every_chunk_keeps_the_upload_alive(self, bench):
+        bench.open_session()
+        service = bench.upload_service()
+        service.store_legacy_chunk(ALICE, self.chunk(0), b"a,b\n")
+        bench.database.advance(hours=20)
+        service.store_legacy_chunk(ALICE, self.chunk(1), b"1,2\n")
+        bench.database.advance(hours=20)
+
+        service.sweep()
+        assembled, _ = service.store_legacy_chunk(ALICE, self.chunk(2), b"3,4\n")
+
+        assert (assembled.state, assembled.n_rows) == (UploadState.ASSEMBLED, 2)
+
+    def test_a_chunk_that_comes_again_while_the_file_is_assembled_is_not_stored(self, bench):
+        bench.open_session()
+        service = bench.upload_service()
+        upload, _ = service.store_legacy_chunk(ALICE, self.chunk(0), b"a,b\n")
+        InMemoryUploads(bench.database).claim(ALICE, upload.id, a_uuid(), LEASE_S)
+
+        again, _ = service.store_legacy_chunk(ALICE, self.chunk(1), b"1,2\n")
+
+        assert again.state is UploadState.ASSEMBLING
+        assert list(contents_of(bench.store)) == [chunk_name(upload.id, 0)]
+
     def test_a_chunk_sent_again_changes_nothing(self, bench):
         bench.open_session()
         service = bench.upload_service()
