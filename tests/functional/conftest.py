@@ -1,5 +1,6 @@
 """The functions as functions-framework serves them, with the real stack behind them."""
 
+import gc
 import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -171,8 +172,11 @@ def configured(local_stack: LocalStack) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def api(local_stack: LocalStack, configured: None) -> Api:
-    return Api(local_stack)
+def api(local_stack: LocalStack, configured: None) -> Iterator[Api]:
+    yield Api(local_stack)
+    # Functions keep their connections for as long as their process lives; this one goes on to other tests.
+    for client in [one for one in gc.get_objects() if isinstance(one, httpx.Client)]:
+        client.close()
 
 
 @pytest.fixture(scope="session")
