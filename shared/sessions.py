@@ -117,9 +117,9 @@ class SessionService:
             SessionBusyError: An upload of it is being assembled.
         """
         session_uuid, upload_ids = self._sessions.begin_delete(owner, _existing_name(session_id))
-        prefixes = [data_sets_prefix(session_uuid)]
-        for upload_id in upload_ids:
-            prefixes += [chunks_prefix(upload_id), steps_prefix(upload_id)]
+        # Sources before what is composed of them: an assembly whose lease ran out can then add nothing.
+        prefixes = [prefix(upload_id) for prefix in (chunks_prefix, steps_prefix) for upload_id in upload_ids]
+        prefixes.append(data_sets_prefix(session_uuid))
         n_objects = sum(self._upload_store.delete(self._upload_store.list(prefix)) for prefix in prefixes)
         for prefix in (results_prefix(session_uuid), models_prefix(session_uuid)):
             n_objects += self._artifact_store.delete(self._artifact_store.list(prefix))

@@ -332,13 +332,17 @@ class UploadService:
         except DataSetError as error:
             failure = {"code": error.code, "detail": error.message, **error.details}
             self._uploads.fail(owner, upload.id, lease_token, failure)
-            self._delete_all(upload)
+            # What cannot be deleted now, cleanup deletes; what the file is told about itself stays true.
+            with suppress(UnavailableError):
+                self._delete_all(upload)
             raise
         except ServiceError:
             self._uploads.release(owner, upload.id, lease_token)
             raise
         except ObjectNotFoundError as error:
-            # Only somebody who took the upload over deletes chunks while it is assembled.
+            # Somebody took the upload over, or deleted the equal file it was made of; giving back a lost lease is
+            # harmless.
+            self._uploads.release(owner, upload.id, lease_token)
             raise LeaseLostError from error
         recorded = self._uploads.record(owner, upload.id, lease_token, assembled)
         # What cannot be deleted now, cleanup deletes: the data set is safe and the answer true.
@@ -475,8 +479,9 @@ class UploadService:
         return sum(self._store.delete(self._store.list(prefix)) for prefix in prefixes)
 
     def _delete_all(self, upload: Upload) -> int:
-        result = self._store.list(data_set_prefix(upload.session_uuid, upload.id))
-        return self._store.delete(result) + self._delete_temporary(upload)
+        # Sources go before what is composed of them: a call whose lease ran out can then add nothing behind our back.
+        n_temporary = self._delete_temporary(upload)
+        return n_temporary + self._store.delete(self._store.list(data_set_prefix(upload.session_uuid, upload.id)))
 
     def store_legacy_chunk(self, owner: str, chunk: LegacyChunk, content: bytes) -> tuple[Upload, int]:
         """Store a chunk that came through the function, and assemble once all are there.
@@ -554,7 +559,8 @@ class UploadService:
         """
         name = read_session_id(session_id)
         for upload in self._uploads.of_session(caller, name):
-            if upload.is_legacy and upload.state is UploadState.OPEN:
+            # An assembly that died is taken up again; one that is alive answers that it is.
+            if upload.is_legacy and upload.state in {UploadState.OPEN, UploadState.ASSEMBLING}:
                 # Finalizing names it if it is incomplete or broken.
                 with suppress(ConflictError, DataSetError):
                     self.assemble(caller.user_id, upload.id)
@@ -583,9 +589,12 @@ class UploadService:
         uploads = self._uploads.begin_sweep(max_age_hours=age, limit=SWEPT_PER_RUN, dry_run=dry_run)
 
         def sweep_one(upload: Upload) -> SweptUpload:
-            objects = self._swept_objects(upload)
-            n_objects = len(objects) if dry_run else self._store.delete(objects)
-            swept = SweptUpload(upload, n_objects, sum(stored.size_bytes for stored in objects))
+            n_objects, n_bytes = 0, 0
+            for prefix in _swept_prefixes(upload):
+                objects = self._store.list(prefix)
+                n_objects += len(objects) if dry_run else self._store.delete(objects)
+                n_bytes += sum(stored.size_bytes for stored in objects)
+            swept = SweptUpload(upload, n_objects, n_bytes)
             if not dry_run:
                 if _is_cleaned(swept):
                     on_swept(swept)
@@ -606,11 +615,13 @@ class UploadService:
             has_more=len(uploads) == SWEPT_PER_RUN,
         )
 
-    def _swept_objects(self, upload: Upload) -> Sequence[StoredObject]:
-        prefixes = [chunks_prefix(upload.id), steps_prefix(upload.id)]
-        if upload.state is not UploadState.ASSEMBLED:
-            prefixes.append(data_set_prefix(upload.session_uuid, upload.id))
-        return [stored for prefix in prefixes for stored in self._store.list(prefix)]
+
+def _swept_prefixes(upload: Upload) -> Sequence[str]:
+    """Return where a sweep deletes, sources before what is composed of them (see `_delete_all`)."""
+    prefixes = [chunks_prefix(upload.id), steps_prefix(upload.id)]
+    if upload.state is not UploadState.ASSEMBLED:
+        prefixes.append(data_set_prefix(upload.session_uuid, upload.id))
+    return prefixes
 
 
 def _is_cleaned(swept: SweptUpload) -> bool:
