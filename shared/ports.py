@@ -152,14 +152,16 @@ class UploadRepository(Protocol):
         """
 
     def fail(self, owner: str, upload_id: str, lease_token: str, failure: Mapping[str, Any]) -> Upload:
-        """Mark a claimed upload failed, with the reason, and free its quota.
+        """Mark a claimed upload failed, with the reason, and free its quota. Repeating it returns the same upload.
 
         Raises:
             LeaseLostError: Another call has taken over.
         """
 
     def abort(self, owner: str, upload_id: str) -> Upload:
-        """Mark an open or failed upload aborted and free its quota. Repeating it changes nothing.
+        """Mark an upload aborted and free its quota. Repeating it changes nothing.
+
+        It may be open, failed, or claimed by a call whose lease ran out.
 
         Raises:
             UploadNotFoundError: There is none.

@@ -583,10 +583,13 @@ class TestFail:
         alice = user(backend)
         opened(backend, alice, file_name="other.bin")
         upload, token = claimed(backend, alice)
-        backend.uploads.fail(alice.user_id, upload.id, token, FAILURE)
+        failed = backend.uploads.fail(alice.user_id, upload.id, token, FAILURE)
 
+        # The call is repeated where its answer was lost.
+        assert backend.uploads.fail(alice.user_id, upload.id, token, FAILURE) == failed
         with pytest.raises(LeaseLostError):
-            backend.uploads.fail(alice.user_id, upload.id, token, FAILURE)
+            backend.uploads.fail(alice.user_id, upload.id, token, {"code": "another"})
+        assert backend.uploads.get(alice, upload.id) == failed
         assert backend.usage(alice) == (1, 10)
 
     @pytest.mark.parametrize("state", ["open", "assembled", "aborted", "expiring", "expired"])
@@ -620,6 +623,17 @@ class TestAbort:
 
         assert backend.uploads.abort(alice.user_id, upload.id).state is UploadState.ABORTED
         assert backend.usage(alice) == (1, 10)
+
+    def test_an_upload_whose_assembly_died_is_aborted(self, backend):
+        alice = user(backend)
+        upload, token = claimed(backend, alice)
+        backend.make_older(upload.id, hours=1)
+
+        assert backend.uploads.abort(alice.user_id, upload.id).state is UploadState.ABORTED
+
+        assert backend.usage(alice) == (0, 0)
+        with pytest.raises(LeaseLostError):
+            backend.uploads.record(alice.user_id, upload.id, token, result(upload))
 
     @pytest.mark.parametrize("state", ["assembling", "assembled", "expiring", "expired"])
     def test_no_other_upload_is_aborted(self, backend, state):

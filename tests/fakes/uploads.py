@@ -158,7 +158,11 @@ class InMemoryUploads:
     def fail(self, owner: str, upload_id: str, lease_token: str, failure: Mapping[str, Any]) -> Upload:
         with self._database.lock:
             row = self._database.uploads.get(upload_id)
-            if row is None or row.record.owner != owner or not _is_held(row, lease_token):
+            if row is None or row.record.owner != owner:
+                raise LeaseLostError
+            if row.record.state is UploadState.FAILED and row.record.failure == failure:
+                return row.record
+            if not _is_held(row, lease_token):
                 raise LeaseLostError
             _drop_lease(row)
             self._database.free_upload(row)
@@ -168,11 +172,14 @@ class InMemoryUploads:
     def abort(self, owner: str, upload_id: str) -> Upload:
         with self._database.lock:
             row = self._row(owner, upload_id)
-            if row.record.state not in {UploadState.OPEN, UploadState.FAILED, UploadState.ABORTED}:
+            is_dead = row.record.state is UploadState.ASSEMBLING and row.lease_expires_at <= self._database.now
+            is_open = row.record.state is UploadState.OPEN or is_dead
+            if not is_open and row.record.state not in {UploadState.FAILED, UploadState.ABORTED}:
                 raise _wrong_state(row, "and cannot be aborted")
-            if row.record.state is UploadState.OPEN:
+            if is_open:
                 self._database.free_upload(row)
             if row.record.state is not UploadState.ABORTED:
+                _drop_lease(row)
                 self._database.change(row, state=UploadState.ABORTED)
             return row.record
 
