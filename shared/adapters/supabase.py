@@ -8,7 +8,9 @@ A request builder is made per call with that call's headers, because `.auth()` c
 from __future__ import annotations
 
 import json
+import random
 import re
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
 
 # Hosted Supabase ends a statement of `authenticated` after 8 s; the answer must have its time beyond that.
 TIMEOUT_S = 10.0
-CONNECT_TIMEOUT_S = 3.0
+CONNECT_TIMEOUT_S = 2.0
+# After a passing fault a call is tried again as long as it began so recently. A call then takes 14.5 s at most, and
+# two of them, as many as the functions with the shortest time limit make, less than its 30 s. A database that has
+# kept us waiting for 10 s is not asked again: that is for the client to decide.
+RETRY_WINDOW_S = 2.5
+FIRST_PAUSE_S = 0.1
+# Every other function answers a repeated call as it did the first one (infra/supabase/migrations); this one answers
+# that there is no such session, because it has deleted it.
+NOT_REPEATABLE = frozenset({"finish_delete_session_v1"})
 
 _ERRORS: Mapping[str, type[errors.ServiceError]] = {
     kind.code: kind
@@ -67,7 +77,8 @@ class SupabaseDatabase:
         """
         parameters = {f"p_{name}": value for name, value in arguments.items()}
         client = self._client(service_headers(self._settings.service_key))
-        return self._execute(client.rpc(function, parameters))
+        builder = client.rpc(function, parameters)
+        return self._execute(builder) if function in NOT_REPEATABLE else self._persist(builder)
 
     def select(self, caller: Caller, table: str, columns: str, **filters: str) -> list[dict[str, Any]]:
         """Read rows as the caller.
@@ -84,13 +95,31 @@ class SupabaseDatabase:
         builder = client.from_(table).select(columns)
         for name, value in filters.items():
             builder.request.params = builder.request.params.add(name, value)
-        rows: list[dict[str, Any]] = self._execute(builder)
+        rows: list[dict[str, Any]] = self._persist(builder)
         return rows
 
     def _headers(self, caller: Caller) -> dict[str, str]:
         if caller.kind is CallerKind.SERVICE:
             return service_headers(self._settings.service_key)
         return {"apikey": self._settings.publishable_key, "Authorization": f"Bearer {caller.token}"}
+
+    def _persist(self, builder: Any) -> Any:
+        """Execute a request that may be repeated, and repeat it while the database is away for a moment.
+
+        Ten lines of our own, because google.api_core.retry costs 0.17 s to import, which functions that use no
+        storage need not pay.
+        """
+        began_at, longest_pause = time.monotonic(), FIRST_PAUSE_S
+        while True:
+            try:
+                return self._execute(builder)
+            except errors.DatabaseUnavailableError:
+                # Jitter keeps callers that failed together from coming back together.
+                pause = random.uniform(longest_pause / 2, longest_pause)  # noqa: S311 - no secret
+                if time.monotonic() - began_at + pause > RETRY_WINDOW_S:
+                    raise
+            time.sleep(pause)
+            longest_pause *= 2
 
     @staticmethod
     def _execute(builder: Any) -> Any:
@@ -135,12 +164,13 @@ def translate(code: str | None, message: str | None, details: Any) -> errors.Ser
         return errors.UnauthenticatedError("The access token is not valid or has expired.")
     # SQLSTATE (five characters) of class 08: connection; 40: serialization, deadlock; 53: out of resources;
     # 57: operator intervention and time-outs; 55P03: lock not available. PGRST000-003: PostgREST cannot reach the
-    # database. An HTTP status from 500: something before it answered, without JSON. The rest is a defect of ours.
+    # database. An HTTP status of 429 or from 500: something before it answered, without JSON. The rest is a defect of
+    # ours.
     is_state = code is not None and len(code) == 5
     if code and (
         (is_state and (code[:2] in {"08", "40", "53", "57"} or code == "55P03"))
         or code.startswith("PGRST00")
-        or re.fullmatch("5[0-9][0-9]", code)
+        or re.fullmatch("429|5[0-9][0-9]", code)
     ):
         return errors.DatabaseUnavailableError()
     return errors.InternalError(f"The database refused a call: {code} {message}")
