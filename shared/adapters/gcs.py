@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from shared.checksums import encode_crc32c
 from shared.errors import ObjectExistsError, ObjectNotFoundError, StorageUnavailableError
 from shared.records import StoredObject
 
@@ -16,9 +19,13 @@ if TYPE_CHECKING:
     from google.cloud.storage import Bucket, Client
 
 # Of one HTTP exchange: connect, and between two packets of the answer.
-TIMEOUT_S = (3.05, 60)
-# All tries of one call together; below the shortest time limit of a function that uses storage.
+TIMEOUT_S = (3.05, 20)
+# The last try of a call begins before this. With its own time limit, a call ends below the shortest time limit of a
+# function that uses storage, 60 s.
 RETRY_DEADLINE_S = 25
+# Tries of a read in a row that bring nothing, and the longest pause after the first of them.
+READ_TRIES = 5
+READ_PAUSE_S = 0.2
 PIECE_BYTES = 1 << 20
 PARALLEL_DELETES = 16
 _LIST_FIELDS = "items(name,generation,size,crc32c,updated),nextPageToken"
@@ -89,23 +96,47 @@ class GcsObjectStore:
 
     def write(self, name: str, content: bytes | BinaryIO, content_type: str) -> StoredObject:
         """Create an object, its crc32c sent along for the store to check."""
-        with _translated():
-            blob = self._bucket.blob(name)
-            options = {
-                "content_type": content_type,
-                "if_generation_match": 0,
-                "checksum": "crc32c",
-                "timeout": TIMEOUT_S,
-                "retry": self._retry,
-            }
-            if isinstance(content, bytes):
-                blob.upload_from_string(content, **options)
-            else:
-                blob.upload_from_file(content, rewind=True, **options)
-            return _described(blob)
+        failures: list[Exception] = []
+        try:
+            with _translated():
+                blob = self._bucket.blob(name)
+                options = {
+                    "content_type": content_type,
+                    "if_generation_match": 0,
+                    "checksum": "crc32c",
+                    "timeout": TIMEOUT_S,
+                    "retry": partial(self._retry, on_error=failures.append),
+                }
+                if isinstance(content, bytes):
+                    blob.upload_from_string(content, **options)
+                else:
+                    blob.upload_from_file(content, rewind=True, **options)
+                return _described(blob)
+        except ObjectExistsError:
+            # A try that seemed to fail may have written it, its answer lost: then the object has our bytes.
+            stored = self.stat(name) if failures else None
+            if stored is None or (stored.size_bytes, stored.crc32c) != _size_and_crc32c(content):
+                raise
+            return stored
 
     def read(self, name: str, *, generation: int | None = None, start: int = 0) -> Iterator[bytes]:
-        """Stream an object in pieces of up to 1 MiB over one connection."""
+        """Stream an object in pieces of up to 1 MiB over one connection, and over others where one breaks."""
+        n_failures, offset = 0, start
+        while True:
+            try:
+                for piece in self._read_once(name, generation, offset):
+                    n_failures, offset = 0, offset + len(piece)
+                    yield piece
+            except StorageUnavailableError:
+                n_failures += 1
+                # Without a generation the rest might be another object's.
+                if n_failures == READ_TRIES or (generation is None and offset > start):
+                    raise
+            else:
+                return
+            time.sleep(random.uniform(0.5, 1) * READ_PAUSE_S * 2 ** (n_failures - 1))  # noqa: S311 - no secret
+
+    def _read_once(self, name: str, generation: int | None, start: int) -> Iterator[bytes]:
         query = {"alt": "media"} | ({"generation": str(generation)} if generation else {})
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         with _translated():
@@ -146,6 +177,18 @@ def _described(blob: Any) -> StoredObject:
         crc32c=blob.crc32c or "",
         updated_at=blob.updated,
     )
+
+
+def _size_and_crc32c(content: bytes | BinaryIO) -> tuple[int, str]:
+    import google_crc32c  # noqa: PLC0415 - comes with the client
+
+    if isinstance(content, bytes):
+        return len(content), encode_crc32c(google_crc32c.value(content))
+    content.seek(0)
+    n_bytes, crc32c = 0, 0
+    while piece := content.read(PIECE_BYTES):
+        n_bytes, crc32c = n_bytes + len(piece), google_crc32c.extend(crc32c, piece)
+    return n_bytes, encode_crc32c(crc32c)
 
 
 def _raise_for(answer: Any) -> None:
