@@ -317,6 +317,7 @@ class TrainingRepository(Protocol):
 
         Raises:
             SessionNotFoundError: The owner has no such session.
+            ManifestInvalidError: Its run_id is that of another session's run.
         """
 
     def mark(self, run_id: str, verdicts: Mapping[str, str | None]) -> Run:

@@ -61,6 +61,8 @@ HEAD_BYTES = 1 << 20
 # A model whose task has been silent this long may be taken up by another one.
 LEASE_S = 90
 REPORT_EVERY_S = 1.0
+# Below the time that the platform gives a task (functions/manifest.yaml), so that it ends with a reason.
+LONGEST_TRAINING_S = 25 * 60
 # Training counts up to here; writing the files takes the rest.
 TRAINED = 0.95
 _NAMED_COLUMNS = 30
@@ -255,35 +257,44 @@ class TrainingRunner:
     def _train(self, run: Run, model: TrainedModel, prefix: str, lease_token: str) -> tuple[Run, bool]:
         is_settled = False
         try:
-            with tempfile.TemporaryDirectory(prefix="training-") as folder:
-                report = self._reporter(model.id, lease_token)
-                try:
-                    outcome = self._trainer.train(
-                        model.name, _request_of(run), run.data_set, Path(folder), lambda done: report(done * TRAINED)
-                    )
-                except DataSetError as error:
-                    is_settled = True
-                    return self._runs.fail(model.id, lease_token, error.message)
-                files = []
-                for file in outcome.files:
-                    files.append(self._write_file(prefix, file))
-                    report(TRAINED)
-            finished = self._runs.publish(model.id, lease_token, _published(model, outcome, files))
+            try:
+                published = self._train_and_write(run, model, prefix, lease_token)
+            except DataSetError as error:
+                finished = self._runs.fail(model.id, lease_token, error.message)
+                published = None
+            else:
+                finished = self._runs.publish(model.id, lease_token, published)
             is_settled = True
-            self._delete_other_attempts(model_prefix(run.session_uuid, run.id, model.name), keep=prefix)
         finally:
             if not is_settled:
                 # Whatever it was, the next attempt need not wait for the lease to run out.
                 with suppress(ServiceError):
                     self._runs.release(model.id, lease_token)
+        self._delete_leftovers(model_prefix(run.session_uuid, run.id, model.name), keep=prefix if published else None)
         return finished
 
+    def _train_and_write(self, run: Run, model: TrainedModel, prefix: str, lease_token: str) -> dict[str, Any]:
+        report = self._reporter(model.id, lease_token)
+        with tempfile.TemporaryDirectory(prefix="training-") as folder:
+            outcome = self._trainer.train(
+                model.name, _request_of(run), run.data_set, Path(folder), lambda done: report(done * TRAINED)
+            )
+            files = []
+            for file in outcome.files:
+                files.append(self._write_file(prefix, file))
+                report(TRAINED)
+        return _published(model, outcome, files)
+
     def _reporter(self, model_id: str, lease_token: str) -> Callable[[float], None]:
-        reported_at = self._clock()
+        started_at = reported_at = self._clock()
 
         def report(progress: float) -> None:
             nonlocal reported_at
             now = self._clock()
+            if now - started_at > LONGEST_TRAINING_S:
+                raise DataSetError(
+                    f"Training takes longer than {LONGEST_TRAINING_S // 60} minutes; send fewer rows or columns."
+                )
             if now - reported_at >= REPORT_EVERY_S:
                 reported_at = now
                 self._runs.report(model_id, lease_token, self._lease_s, min(max(progress, 0.0), 1.0))
@@ -322,9 +333,11 @@ class TrainingRunner:
         self._check(run)
         return self._runs.complete(run.id, _reference(stored, content), json.loads(content))
 
-    def _delete_other_attempts(self, prefix: str, *, keep: str) -> None:
-        # Only what a killed attempt left; the published files are all below `keep`.
-        self._store.delete(stored for stored in self._store.list(prefix) if not stored.name.startswith(keep))
+    def _delete_leftovers(self, prefix: str, *, keep: str | None) -> None:
+        """Delete what killed and failed attempts left; the published files are all below `keep`."""
+        self._store.delete(
+            stored for stored in self._store.list(prefix) if keep is None or not stored.name.startswith(keep)
+        )
 
     def _delete(self, prefix: str) -> None:
         self._store.delete(self._store.list(prefix))

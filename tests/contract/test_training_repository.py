@@ -15,6 +15,7 @@ from shared.adapters.supabase_training import SupabaseTraining
 from shared.errors import (
     DataSetError,
     LeaseLostError,
+    ManifestInvalidError,
     ModelNotFoundError,
     RunNotFoundError,
     SessionNotFinalizedError,
@@ -597,6 +598,15 @@ def test_the_manifest_of_another_trainer_becomes_a_run_once(world):
     assert world.runs.record(world.alice.user_id, row, reference, document).models == run.models
     scalers = world.runs.results(world.alice, session_id, ResultKind.SCALERS)
     assert [item.content for item in scalers] == document["scalers"]
+
+
+def test_the_run_of_another_session_cannot_be_taken_in(world):
+    theirs = world.a_run()
+    _, row = world.a_session(owner=world.bob)
+    document = another_trainers_manifest(row, theirs.id, request={}, data_set=[], models=[])
+    with pytest.raises(ManifestInvalidError):
+        world.runs.record(world.bob.user_id, row, {}, document)
+    assert world.status_of(row) is SessionStatus.FINALIZED
 
 
 def test_another_trainers_manifest_leaves_a_run_in_progress_alone(world):

@@ -9,6 +9,7 @@ from typing import Any
 from shared.errors import (
     DataSetError,
     LeaseLostError,
+    ManifestInvalidError,
     ModelNotFoundError,
     QueueUnavailableError,
     RunNotFoundError,
@@ -182,6 +183,8 @@ class InMemoryTraining:
                 raise SessionNotFoundError
             run_id = document["run_id"]
             if run_id in self._runs:
+                if self._runs[run_id].record.session_uuid != session_uuid:
+                    raise ManifestInvalidError
                 return self._run(self._runs[run_id])
             row = self._add_run(run_id, session, RunStatus(document["status"]), document["request"], ())
             for entry in document["models"]:

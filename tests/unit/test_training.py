@@ -428,6 +428,16 @@ def test_progress_is_reported_at_most_once_a_second():
     assert reported == [0.95, 0.95]
 
 
+def test_a_training_that_takes_too_long_fails_with_the_reason():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    model = bench.start(models=["random_forest"]).models[0].id
+    clock = iter([0.0, 1.0, 2.0, 1501.0])
+    assert bench.runner(clock=lambda: next(clock)).run(model).status == "failed"
+    assert "longer than 25 minutes" in bench.run().models[0].status_detail
+    assert bench.artifacts.names() == bench.manifests()
+
+
 def _killing(target: Any, at: int, when: str, calls: Iterator[int]) -> Any:
     """Wrap a port: the call number `at` (over all wrapped ports) kills the process before or after its effect."""
 

@@ -476,6 +476,11 @@ begin
     update public.sessions
     set status = case p_document ->> 'status' when 'completed' then 'trained' else 'failed' end, updated_at = now()
     where id = p_session_uuid and status in ('finalized', 'trained', 'failed');
+  elsif not exists (
+    select from public.training_results as r where r.id = v_run_id and r.session_uuid = p_session_uuid
+  ) then
+    perform private.raise_error(409, 'manifest_invalid', jsonb_build_object(
+      'message', 'The run_id of the manifest is that of another session''s run.'));
   end if;
   return private.run_json(v_run_id);
 end
