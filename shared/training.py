@@ -255,22 +255,22 @@ class TrainingRunner:
         return TaskResult(_model_of(run, model_id).status, run)
 
     def _train(self, run: Run, model: TrainedModel, prefix: str, lease_token: str) -> tuple[Run, bool]:
-        is_settled = False
+        is_settled, keep = False, None
         try:
             try:
                 published = self._train_and_write(run, model, prefix, lease_token)
             except DataSetError as error:
                 finished = self._runs.fail(model.id, lease_token, error.message)
-                published = None
             else:
                 finished = self._runs.publish(model.id, lease_token, published)
+                keep = prefix
             is_settled = True
         finally:
             if not is_settled:
                 # Whatever it was, the next attempt need not wait for the lease to run out.
                 with suppress(ServiceError):
                     self._runs.release(model.id, lease_token)
-        self._delete_leftovers(model_prefix(run.session_uuid, run.id, model.name), keep=prefix if published else None)
+        self._delete_leftovers(model_prefix(run.session_uuid, run.id, model.name), keep=keep)
         return finished
 
     def _train_and_write(self, run: Run, model: TrainedModel, prefix: str, lease_token: str) -> dict[str, Any]:
