@@ -8,7 +8,9 @@ from typing import Any
 from shared.errors import InvalidFieldError, SessionNotFoundError
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
-_CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}")
+# RFC 6838, section 4.2, in our length.
+_MEDIA_NAME = "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,59}"
+_CONTENT_TYPE = re.compile(f"{_MEDIA_NAME}/{_MEDIA_NAME}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 # Cloud Storage allows 1,024 bytes for a whole object name; the prefixes in shared/records.py take under 100 of them.
 # File systems take 255 for the last part; who stores or downloads it there first appends something, such as ".part".

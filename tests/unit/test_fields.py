@@ -155,7 +155,8 @@ def test_a_media_type_is_written_in_lower_case():
 
 
 @pytest.mark.parametrize(
-    "value", [*NO_TEXT, "", "text", "text/", "/csv", "text/csv; charset=utf-8", "text/csv\r\nX: y"]
+    "value",
+    [*NO_TEXT, "", "text", "text/", "/csv", "text/csv; charset=utf-8", "text/csv\r\nX: y", "../x", "text/.", "-/-"],
 )
 def test_what_is_no_media_type_is_refused(value):
     with pytest.raises(InvalidFieldError, match=r"^contentType: "):
