@@ -1,84 +1,32 @@
 """Signing through IAM's signBlob, against a small server that answers as IAM does: slowly, and sometimes 429."""
 
-import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 
-import google.auth
 import pytest
-from google.auth import iam
-from google.auth.credentials import AnonymousCredentials
 
 from shared.adapters.signing import GcsUrlSigner
 from shared.errors import StorageUnavailableError
 from shared.settings import StorageSettings
+from tests.fakes.iam import IamServer, signing_through
 
 SIGNER = "signer@project.iam.gserviceaccount.com"
 
 
-class IamServer(ThreadingHTTPServer):
-    """Counts connections and calls; refuses the first `n_refusals` calls."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, latency_s=0.0, n_refusals=0, status=429):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.latency_s = latency_s
-        self.n_refusals = n_refusals
-        self.status = status
-        self.n_connections = 0
-        self.n_calls = 0
-        self.lock = threading.Lock()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def setup(self):
-        super().setup()
-        with self.server.lock:
-            self.server.n_connections += 1
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        with self.server.lock:
-            self.server.n_calls += 1
-            refused = self.server.n_calls <= self.server.n_refusals
-        time.sleep(self.server.latency_s)
-        if refused:
-            answer, status = {"error": {"code": self.server.status}}, self.server.status
-        else:
-            answer, status = {"keyId": "1", "signedBlob": json.loads(body)["payload"]}, 200
-        content = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        """Stay silent."""
-
-
 @pytest.fixture
-def iam_server(monkeypatch):
-    servers = []
+def iam_server():
+    with ExitStack() as stack:
 
-    def start(**options):
-        server = IamServer(**options)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/v1/projects/-/serviceAccounts/{{}}:signBlob"
-        monkeypatch.setattr(iam, "_IAM_SIGN_ENDPOINT", address)
-        monkeypatch.setattr(google.auth, "default", lambda **_: (AnonymousCredentials(), "project"))
-        return server
+        def start(**options):
+            server = IamServer(**options)
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.enter_context(signing_through(server.server_port))
+            return server
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 def signer():
