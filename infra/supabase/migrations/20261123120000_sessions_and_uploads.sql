@@ -350,6 +350,8 @@ begin
     where u.session_uuid = p_session_uuid and u.state = 'assembled'
   ), 0)
   where user_id = p_owner;
+  -- Runs before the session, so that rows are locked in the order in which training locks them.
+  delete from public.training_results where session_uuid = p_session_uuid;
   delete from public.sessions where id = p_session_uuid;
   return v_counts;
 end
