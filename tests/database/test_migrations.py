@@ -1,4 +1,5 @@
 import re
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -12,6 +13,23 @@ FILES = sorted(MIGRATIONS.glob("*"))
 def tables(connection: psycopg.Connection) -> set[str]:
     rows = connection.execute("select tablename from pg_tables where schemaname = 'public'")
     return {name for (name,) in rows}
+
+
+def schema(connection: psycopg.Connection) -> list[tuple[str, ...]]:
+    """Return every column, index, policy and function as the catalog has it."""
+    return connection.execute(
+        """
+        select table_name, column_name, data_type, column_default from information_schema.columns
+        where table_schema = 'public'
+        union all select tablename, indexname, indexdef, null from pg_indexes where schemaname = 'public'
+        union all select tablename, policyname, qual, cmd from pg_policies where schemaname = 'public'
+        union all select p.oid::regprocedure::text, p.proacl::text, p.prosrc, null from pg_proc as p
+        where p.pronamespace in (select oid from pg_namespace where nspname in ('public', 'private'))
+        union all select c.relname, c.relacl::text, c.relrowsecurity::text, null from pg_class as c
+        where c.relnamespace = 'public'::regnamespace
+        order by 1, 2, 3
+        """
+    ).fetchall()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -40,13 +58,15 @@ def test_applying_them_again_does_nothing(empty_database):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_a_migration_that_is_applied_by_hand_a_second_time_is_refused_whole(empty_database, file):
-    migrate(empty_database, MIGRATIONS)
-    before = tables(empty_database)
+def test_a_migration_that_is_applied_by_hand_a_second_time_damages_nothing(empty_database, file):
+    """One that creates something is refused whole; one that only replaces functions may be repeated."""
+    for one in FILES[: FILES.index(file) + 1]:
+        empty_database.execute(one.read_bytes())
+    before = schema(empty_database)
 
-    with pytest.raises(psycopg.Error), empty_database.transaction():
+    with suppress(psycopg.Error), empty_database.transaction():
         empty_database.execute(file.read_bytes())
-    assert tables(empty_database) == before
+    assert schema(empty_database) == before
 
 
 def test_a_migration_that_fails_leaves_nothing_of_itself_and_stops_those_after_it(empty_database, tmp_path):
