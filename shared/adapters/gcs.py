@@ -28,6 +28,8 @@ READ_TRIES = 5
 READ_PAUSE_S = 0.2
 PIECE_BYTES = 1 << 20
 PARALLEL_DELETES = 16
+# https://docs.cloud.google.com/storage/docs/batch ; the client would take 1,000.
+CALLS_PER_BATCH = 100
 _LIST_FIELDS = "items(name,generation,size,crc32c,updated),nextPageToken"
 
 
@@ -153,9 +155,36 @@ class GcsObjectStore:
                 yield from answer.raw.stream(PIECE_BYTES, decode_content=False)
 
     def delete(self, objects: Iterable[StoredObject]) -> int:
-        """Delete objects of exactly these generations, 16 at a time."""
+        """Delete objects of exactly these generations: 100 in a request, and one by one what that left.
+
+        A request for each costs eight times the CPU.
+        """
+        wanted = list(objects)
+        batches = [wanted[at : at + CALLS_PER_BATCH] for at in range(0, len(wanted), CALLS_PER_BATCH)]
         with ThreadPoolExecutor(PARALLEL_DELETES) as pool:
-            return sum(pool.map(self._delete_one, objects))
+            answers = list(pool.map(self._delete_batch, batches))
+            left = [stored for _, rest in answers for stored in rest]
+            return sum(n_deleted for n_deleted, _ in answers) + sum(pool.map(self._delete_one, left))
+
+    def _delete_batch(self, objects: Sequence[StoredObject]) -> tuple[int, Sequence[StoredObject]]:
+        """Delete objects in one request that is not repeated; return how many were there, and those to try again."""
+        if len(objects) == 1:
+            return 0, objects
+        try:
+            with _translated(), self._client.batch(raise_exception=False) as batch:
+                for stored in objects:
+                    self._bucket.blob(stored.name).delete(if_generation_match=stored.generation, timeout=TIMEOUT_S)
+        # No answer, none that can be read, or a store that knows no batches.
+        except (StorageUnavailableError, ObjectNotFoundError, ValueError):
+            return 0, objects
+        statuses = [answer.status_code for answer in batch._responses]  # noqa: SLF001 - as in the client's own examples
+        # 404 and 412: gone, or replaced by another generation that is not ours to delete.
+        left = [
+            stored
+            for stored, status in zip(objects, statuses, strict=True)
+            if not 200 <= status < 300 and status not in {404, 412}
+        ]
+        return sum(200 <= status < 300 for status in statuses), left
 
     def _delete_one(self, stored: StoredObject) -> bool:
         try:
