@@ -8,7 +8,9 @@ import csv
 import io
 import re
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -284,6 +286,19 @@ def _is_date(text: str) -> bool:
 
 def _is_blank(row: Sequence[str]) -> bool:
     return not row or (len(row) == 1 and not row[0].strip(" \t"))
+
+
+def read_ahead(pieces: Iterable[bytes], *, most: int = 4) -> Iterator[bytes]:
+    """Fetch up to `most` pieces in another thread while the caller works on one.
+
+    What the source raises is raised here, in its place. A caller that stops early waits for the pieces on their way.
+    """
+    source = iter(pieces)
+    with ThreadPoolExecutor(1) as pool:
+        coming = deque(pool.submit(next, source, None) for _ in range(most))
+        while (piece := coming.popleft().result()) is not None:
+            coming.append(pool.submit(next, source, None))
+            yield piece
 
 
 class PieceReader(io.RawIOBase):

@@ -61,6 +61,7 @@ from shared.tables import (
     detect_format,
     is_table,
     plain_pieces,
+    read_ahead,
     read_head,
 )
 
@@ -423,7 +424,8 @@ class UploadService:
         counts = is_table(upload.file_name, upload.content_type)
         if counts or upload.sha256:
             digest = hashlib.sha256()
-            pieces = self._hashed(stored, digest)
+            # Reading and hashing go on while the rows are counted.
+            pieces = read_ahead(self._hashed(stored, digest))
             n_rows = self._count_rows(upload, pieces) if counts else None
             # What counting left, or everything.
             for _ in pieces:

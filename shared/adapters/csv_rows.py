@@ -142,7 +142,7 @@ class _Table:
         self._header_fields = 0
         self._width = 0
         # The bytes that are not counted yet: from the start of a record on.
-        self._held = bytearray(BLOCK_BYTES)
+        self._held = bytearray(_whole_words(BLOCK_BYTES))
         self._n_held = 0
         other = re.escape(delimiter.encode())
         # Quoted with repeated quotes inside, then anything up to the field's end; or not quoted.
@@ -196,9 +196,10 @@ class _Table:
         if nul >= 0:
             line = self._n_lines + held.count(b"\n", 0, nul) + 1
             raise self.fault("holds a NUL character: this is not text", line)
-        # Whole words; what lies behind the bytes matches nothing.
-        content = np.zeros(-(-n_held // 64) * 64, np.uint8)
-        content[:n_held] = np.frombuffer(held, np.uint8, n_held)
+        # Whole words of 64; what lies behind the bytes is made to match nothing.
+        n_words_bytes = _whole_words(n_held)
+        held[n_held:n_words_bytes] = bytes(n_words_bytes - n_held)
+        content = np.frombuffer(held, np.uint8, n_words_bytes)
         masks = self._masks(content)
         if masks and self._n_records >= 2 and self._width > 1 and (n_lines := masks.n_rectangular(self._width)):
             # Most blocks are plain: no blank lines, every row as wide as the widest.
@@ -283,6 +284,11 @@ class _Table:
             n_fields = 1
         starts, ends, fields = np.array(found, np.int64).reshape(-1, 3).T
         return _Records(starts, ends, fields, start)
+
+
+def _whole_words(n_bytes: int) -> int:
+    """Return the bytes that fill whole words of a mask."""
+    return -(-n_bytes // 64) * 64
 
 
 def _mask(content: Bytes, character: int) -> Words:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.adapters.csv_rows import NumpyRowCounter
 from shared.errors import DataSetError
-from shared.tables import TableFormat, describe_columns, detect_format, is_table, plain_pieces, read_head
+from shared.tables import TableFormat, describe_columns, detect_format, is_table, plain_pieces, read_ahead, read_head
 
 TEXT = 'größe;note\n1,5;"a;b"\n2,5;"c\nd"\n'
 
@@ -158,3 +158,37 @@ def test_a_row_that_is_too_wide_is_named():
     with pytest.raises(DataSetError, match="Row 2 has 3 columns; the header has 2") as caught:
         describe_columns(["a", "b"], [["1", "2"], ["1", "2", "3"]])
     assert caught.value.details == {"row": 2}
+
+
+class TestReadAhead:
+    def test_the_pieces_come_in_their_order(self):
+        pieces = [bytes([number]) for number in range(100)]
+
+        assert list(read_ahead(iter(pieces))) == pieces
+        assert list(read_ahead([])) == []
+
+    def test_no_more_than_the_allowed_number_is_fetched_ahead(self):
+        fetched = []
+
+        def source():
+            for number in range(100):
+                fetched.append(number)
+                yield b"x"
+
+        pieces = read_ahead(source(), most=3)
+        next(pieces)
+        pieces.close()
+
+        assert len(fetched) <= 4
+
+    def test_an_error_of_the_source_comes_after_the_pieces_before_it(self):
+        def source():
+            yield b"1"
+            yield b"2"
+            raise ConnectionError("gone")
+
+        pieces = read_ahead(source())
+
+        assert [next(pieces), next(pieces)] == [b"1", b"2"]
+        with pytest.raises(ConnectionError, match="gone"):
+            next(pieces)
