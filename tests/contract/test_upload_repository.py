@@ -257,35 +257,36 @@ class TestLimits:
             backend.uploads.create(alice.user_id, a_new_upload(file_name="b", size_bytes=11))
         assert caught.value.details == {"limit": 10}
 
+    @staticmethod
+    def attempts(backend: Backend, caller: Caller, refusal: type[ServiceError]) -> int:
+        """Open eight uploads at once, each in a session of its own; return how many are."""
+        for number in range(8):
+            backend.sessions.init(caller.user_id, f"session-{number}", {})
+
+        def attempt(number: int) -> bool:
+            try:
+                opened(backend, caller, session_id=f"session-{number}")
+            except refusal:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            return sum(pool.map(attempt, range(8)))
+
     def test_of_eight_at_once_one_gets_the_last_unit(self, backend):
         alice = user(backend, processing_limit=3)
         opened(backend, alice, file_name="a")
         opened(backend, alice, file_name="b")
 
-        def attempt(number: int) -> bool:
-            try:
-                opened(backend, alice, file_name=f"last-{number}")
-            except ProcessingLimitError:
-                return False
-            return True
-
-        with ThreadPoolExecutor(8) as pool:
-            assert sum(pool.map(attempt, range(8))) == 1
+        assert self.attempts(backend, alice, ProcessingLimitError) == 1
         assert backend.usage(alice) == (3, 30)
 
     def test_of_eight_at_once_one_gets_the_last_bytes(self, backend):
-        alice = user(backend, bytes_stored_limit=15)
+        alice = user(backend, bytes_stored_limit=25)
+        opened(backend, alice, file_name="a")
 
-        def attempt(number: int) -> bool:
-            try:
-                opened(backend, alice, file_name=f"last-{number}")
-            except StorageLimitError:
-                return False
-            return True
-
-        with ThreadPoolExecutor(8) as pool:
-            assert sum(pool.map(attempt, range(8))) == 1
-        assert backend.usage(alice) == (1, 10)
+        assert self.attempts(backend, alice, StorageLimitError) == 1
+        assert backend.usage(alice) == (2, 20)
 
     def test_eight_equal_requests_at_once_open_one_upload(self, backend):
         alice = user(backend)

@@ -110,11 +110,13 @@ def race(local_stack, people: People) -> Callable[..., Race]:
 
 @pytest.mark.parametrize(
     ("plan", "error"),
-    [({"processing_limit": 1}, "processing_limit_reached"), ({"bytes_stored_limit": 15}, "storage_limit_reached")],
+    [({"processing_limit": 2}, "processing_limit_reached"), ({"bytes_stored_limit": 25}, "storage_limit_reached")],
 )
 def test_the_last_unit_goes_to_who_took_it_first(race, plan, error):
     race = race(**plan)
     race.init("other")
+    # With something counted before, there is a row of counters for both to read.
+    race.opened("earlier")
 
     with race.first(*race.create("a")) as first:
         second = first.second(*race.create("b", session="other"))
@@ -126,9 +128,10 @@ def test_the_last_unit_goes_to_who_took_it_first(race, plan, error):
 
 def test_the_last_unit_is_free_again_if_the_first_gave_up(race):
     race = race(processing_limit=1)
+    race.init("other")
 
     with race.first(*race.create("a")) as first:
-        second = first.second(*race.create("b"))
+        second = first.second(*race.create("b", session="other"))
         first.rollback()
 
     assert second.result()["is_new"]
