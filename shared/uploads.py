@@ -328,6 +328,14 @@ class UploadService:
         if claim.outcome is not ClaimOutcome.CLAIMED:
             return upload
         try:
+            return self._assemble_claimed(upload, lease_token)
+        except (LeaseLostError, UploadNotFoundError):
+            self._clear_if_ended(upload)
+            raise
+
+    def _assemble_claimed(self, upload: Upload, lease_token: str) -> Upload:
+        owner = upload.owner
+        try:
             stored = self._composed(upload, self._sources(upload))
             assembled = self._verified(upload, stored)
         except DataSetError as error:
@@ -351,6 +359,22 @@ class UploadService:
             self._delete_temporary(upload)
             self._uploads.finish_sweep(upload.id)
         return recorded
+
+    def _clear_if_ended(self, upload: Upload) -> None:
+        """Delete what this call added to an upload that was ended and cleared away after its lease ran out.
+
+        An empty object, and one made of an equal file, have no sources among the chunks that were cleared away.
+        """
+        lease_token = str(uuid.uuid4())
+        with suppress(UnavailableError):
+            try:
+                self._uploads.claim(upload.owner, upload.id, lease_token, LEASE_S)
+            except (WrongStateError, UploadNotFoundError):
+                # It has ended for good: nobody will want its objects any more.
+                self._delete_all(upload)
+            else:
+                # It is alive, in other hands or in none; in none it stays.
+                self._uploads.release(upload.owner, upload.id, lease_token)
 
     def _equal_object(self, upload: Upload) -> StoredObject | None:
         """Return the object of an equal file of the same owner, if there is one."""

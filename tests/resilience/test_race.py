@@ -177,7 +177,7 @@ def test_an_upload_that_is_assembled_and_swept_at_once_is_assembled_or_expires(w
 
 
 @pytest.mark.parametrize("end", ["abort", "clean_up", "delete"])
-@pytest.mark.parametrize("content", [THREE_CHUNKS, FORTY_CHUNKS], ids=["3 chunks", "40 chunks"])
+@pytest.mark.parametrize("content", [THREE_CHUNKS, FORTY_CHUNKS, b""], ids=["3 chunks", "40 chunks", "no chunk"])
 def test_an_assembly_that_lost_its_lease_leaves_nothing_behind_what_ended_the_upload(world, callers, content, end):
     n_deleted_units = 0
     for number in range(5):
