@@ -299,10 +299,14 @@ begin
   if not found then
     perform private.raise_error(404, 'session_not_found');
   end if;
+  -- All at once: the loop fetches a few rows at a time, and locks the counters before it has come to the others.
+  perform from public.uploads
+  where session_uuid = v_session.id and state in ('open', 'assembling', 'expiring')
+  order by id for update;
   for v_upload in
     select * from public.uploads
     where session_uuid = v_session.id and state in ('open', 'assembling', 'expiring')
-    order by id for update
+    order by id
   loop
     if v_upload.state = 'assembling' and v_upload.lease_expires_at > now() then
       perform private.raise_error(409, 'session_busy', jsonb_build_object(
@@ -329,6 +333,7 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_counts jsonb;
+  v_freed_bytes bigint;
 begin
   perform from public.sessions
   where id = p_session_uuid and user_id = p_owner and deleting_at is not null
@@ -345,14 +350,12 @@ begin
     'visualizations', (select count(*) from public.training_visualizations where session_uuid = p_session_uuid),
     'evaluation_tables', (select count(*) from public.evaluation_tables where session_uuid = p_session_uuid)
   ) into v_counts;
-  update public.usage_counters set bytes_stored = greatest(bytes_stored - (
-    select coalesce(sum(u.reserved_bytes), 0) from public.uploads as u
-    where u.session_uuid = p_session_uuid and u.state = 'assembled'
-  ), 0)
-  where user_id = p_owner;
+  select coalesce(sum(u.reserved_bytes), 0) into v_freed_bytes from public.uploads as u
+  where u.session_uuid = p_session_uuid and u.state = 'assembled';
   -- Runs before the session, so that rows are locked in the order in which training locks them.
   delete from public.training_results where session_uuid = p_session_uuid;
   delete from public.sessions where id = p_session_uuid;
+  update public.usage_counters set bytes_stored = greatest(bytes_stored - v_freed_bytes, 0) where user_id = p_owner;
   return v_counts;
 end
 $$;
