@@ -58,6 +58,13 @@ class Race:
         with self.stack.connect(autocommit=False) as connection:
             yield Held(self, connection, self.call(connection, function, *arguments))
 
+    @contextmanager
+    def holding(self, upload_id: str) -> Iterator["Held"]:
+        """Hold a transaction open that has locked an upload and done nothing yet."""
+        with self.stack.connect(autocommit=False) as connection:
+            connection.execute("select from public.uploads where id = %s for update", (upload_id,))
+            yield Held(self, connection, None)
+
 
 class Held:
     """A transaction that has done its work and is not committed."""
@@ -90,6 +97,10 @@ class Held:
                 if row["waits"]:
                     return
         raise AssertionError(f"the second transaction did not wait, and answered {outcome.result()}")
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Go on in the same transaction."""
+        return self._race.call(self._connection, function, *arguments)
 
     def commit(self) -> None:
         self._connection.commit()
@@ -258,6 +269,22 @@ def test_two_who_give_an_upload_up_free_its_quota_once(race, functions):
     assert second.result()["id"]
     [usage] = race.stack.rows("select * from public.usage_counters where user_id = %s", race.owner)
     assert (usage["processing_used"], usage["bytes_stored"]) == (1, 10)
+
+
+def test_deleting_a_session_of_many_uploads_waits_for_one_that_is_given_up_without_a_deadlock(race):
+    race = race()
+    upload_ids = sorted(race.opened(f"{number}") for number in range(30))
+
+    # Giving an upload up locks it first, and wants the counters then, as the deletion does.
+    with race.holding(upload_ids[-1]) as first:
+        second = first.second("begin_delete_session_v1", race.owner, "weather")
+        given_up = first.call("abort_upload_v1", race.owner, upload_ids[-1])
+        first.commit()
+
+    assert given_up["state"] == "aborted"
+    assert sorted(second.result()["upload_ids"]) == upload_ids
+    [usage] = race.stack.rows("select * from public.usage_counters where user_id = %s", race.owner)
+    assert (usage["processing_used"], usage["bytes_stored"]) == (0, 0)
 
 
 def test_sessions_of_one_name_begun_at_once_are_one(race):
