@@ -156,7 +156,7 @@ class DeadCall:
 
     __slots__ = ("arguments", "array", "function", "items", "keywords", "pairs", "state")
 
-    def __init__(self, function: Any, arguments: tuple[Any, ...], keywords: Any = None) -> None:
+    def __init__(self, function: Any, arguments: tuple[Any, ...], keywords: DeadDict | None = None) -> None:
         self.function = function
         self.arguments = arguments
         self.keywords = keywords
@@ -498,6 +498,8 @@ class _Machine:
 
     def new_object_with_keywords(self) -> None:
         keywords, arguments = self.stack.pop(), self.stack.pop()
+        if not isinstance(keywords, DeadDict):
+            raise self.refused("malformed", "It calls something with keywords that are no dict.")
         self.stack[-1] = self.called(self.stack[-1], arguments, keywords)
 
     def instance(self) -> None:
@@ -510,10 +512,10 @@ class _Machine:
         function, *arguments = self.items_to_mark() or [None]
         self.stack.append(self.called(function, tuple(arguments)))
 
-    def called(self, function: Any, arguments: Any, keywords: Any = None) -> DeadCall:
+    def called(self, function: Any, arguments: Any, keywords: DeadDict | None = None) -> DeadCall:
         if not isinstance(function, Global | DeadCall):
             raise self.refused("malformed", "It calls something that cannot be called.")
-        if not isinstance(arguments, tuple) or not isinstance(keywords, DeadDict | None):
+        if not isinstance(arguments, tuple):
             raise self.refused("malformed", "It calls something with arguments that are no tuple.")
         if isinstance(function, Global) and function.name == "getattr" and len(self.tree.attributes) < MAX_GLOBALS:
             self.tree.attributes.add(_attribute(arguments))

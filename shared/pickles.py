@@ -6,6 +6,7 @@ numbers, lists and dicts that JSON can carry; NaN and the infinities are the tex
 Not here: finding pickles in documents, what is in a `.keras` archive, and anything that needs the real objects.
 """
 
+import codecs
 import json
 import math
 import re
@@ -478,6 +479,7 @@ class _Reading:
         if None in lengths or len(lengths) > 1:
             self.find("scaler_incomplete", f"The numbers of this {name} cannot be read.", _written(path))
             return
+        # With missing values it is one number per feature; of a table with names it is a float.
         n_samples = self.plain(attributes.get("n_samples_seen_"), 0)
         names = _array_of(attributes.get("feature_names_in_"))
         n_features = next(iter(lengths), None)
@@ -485,11 +487,12 @@ class _Reading:
             Scaler(
                 path=_written(path),
                 type=kind,
-                feature_names=self.texts(names.content, n_features or 0) if names is not None else (),
-                params={param: value for param, value in params.items() if value is not None},
+                feature_names=self.texts(names.content, n_features) if names is not None else (),
+                # Whether it clips is in the formula, where `clip` is a function.
+                params={name: value for name, value in params.items() if value is not None and name != "clip"},
                 formula=formula,
                 inverse=inverse,
-                n_samples_seen=n_samples if isinstance(n_samples, int) else None,
+                n_samples_seen=int(n_samples) if isinstance(n_samples, int | float) else None,
                 sklearn_version=_version(attributes),
             )
         )
@@ -501,9 +504,11 @@ class _Reading:
             return None
         return self.values(array, MAX_SCALER_FEATURES)
 
-    def texts(self, items: Any, n_items: int) -> tuple[str, ...]:
-        """Return a list of so many texts, or nothing if this is none."""
-        if not isinstance(items, list) or len(items) != n_items or not all(isinstance(item, str) for item in items):
+    def texts(self, items: Any, n_items: int | None) -> tuple[str, ...]:
+        """Return a list of so many texts, if the number is known, or nothing if this is none."""
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            return ()
+        if len(items) > MAX_SCALER_FEATURES or n_items not in {len(items), None}:
             return ()
         return tuple(self.plain_text(item) for item in items)
 
@@ -688,7 +693,8 @@ def _written(path: _Path) -> str:
 
 
 def _printable(text: str) -> str:
-    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    # Not encode("unicode_escape"): the first use of a codec by its name imports a module.
+    return text if text.isascii() and text.isprintable() else codecs.unicode_escape_encode(text)[0].decode("ascii")
 
 
 def _is_getattr(seen: NamedGlobal) -> bool:
