@@ -367,12 +367,10 @@ def main() -> None:
     parser.add_argument("row", nargs="*", choices=[*ROWS, []])
     wanted = parser.parse_args().row or list(ROWS)
     stack = running_stack()
-    figures = []
     with People(stack) as people, tempfile.TemporaryDirectory(prefix="trainshed-bench-") as folder:
         bench = Bench(stack, people.add())
         for name in wanted:
-            figures += ROWS[name](bench, Path(folder))
-    show("Uploads", figures)
+            show(f"Uploads: {name}", ROWS[name](bench, Path(folder)))
 
 
 if __name__ == "__main__":
