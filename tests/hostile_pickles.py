@@ -51,6 +51,11 @@ def hash_bomb(n_levels: int) -> bytes:
     return PROTO_4 + b"}N" + b"2\x86" * n_levels + b"Ns."
 
 
+def deep_key(n_levels: int) -> bytes:
+    """Write a dict whose key is a tuple in a tuple in a tuple; hashing it needs as many levels of the C stack."""
+    return PROTO_4 + b"}N" + b"\x85" * n_levels + b"Ns."
+
+
 def hostile_pickles() -> dict[str, bytes]:
     """Give one of each kind, by what it tries."""
     command = text("echo pwned > /tmp/pwned") + b"\x85"
@@ -96,7 +101,7 @@ def hostile_pickles() -> dict[str, bytes]:
         "memo bomb": b"Nr\x00\x87\x93\x03.",
         "billion laughs": laughs(60),
         "hash bomb": hash_bomb(60),
-        "deep key": hash_bomb(100_000),
+        "deep key": deep_key(1_000_000),
         "persistent id": b"Pos.system\n.",
         "persistent id in binary": text("os.system") + b"Q.",
         "extension code": b"\x82\x01.",
