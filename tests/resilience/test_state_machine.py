@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -34,6 +35,8 @@ SESSIONS = st.sampled_from(["spring", "summer"])
 FILES = st.sampled_from(["hours.bin", "days.bin"])
 N_CHUNKS = st.sampled_from([0, 1, 3])
 NUMBERS = st.integers(0, 20)
+# What ends much at once happens one time in four that it could, or nothing would ever be finished.
+RARELY = st.sampled_from([True, False, False, False])
 
 
 class Backend(Protocol):
@@ -158,6 +161,11 @@ class Machine(RuleBasedStateMachine):
     def _pick(self, number: int) -> ModelUpload:
         return self._uploads[number % len(self._uploads)]
 
+    @initialize()
+    def begin(self) -> None:
+        self.open_session("spring")
+        self.create("spring", "hours.bin", 3)
+
     @rule(session=SESSIONS)
     def open_session(self, session: str) -> None:
         row = self._expect(None, lambda: self._backend.sessions.init(self._owner, session, None))
@@ -192,10 +200,20 @@ class Machine(RuleBasedStateMachine):
         missing = sorted(set(range(upload.n_chunks)) - upload.sent)
         # A chunk in flight when its upload ends is for the bucket's lifecycle rule.
         if upload.state in IS_GOING_ON:
-            for index in missing[: 1 + number % 3]:
+            for index in missing[: 2 + number % 2]:
                 content = some_bytes(self._backend.chunk_bytes, seed=index)
                 self._backend.store.write(chunk_name(upload.record.id, index), content, "application/octet-stream")
                 upload.sent.add(index)
+
+    @precondition(lambda self: self._sessions)
+    @rule(number=NUMBERS, name=FILES, n_chunks=N_CHUNKS)
+    def upload_and_assemble(self, number: int, name: str, n_chunks: int) -> None:
+        self.create(sorted(self._sessions)[number % len(self._sessions)], name, n_chunks)
+        if self._uploads:
+            last = len(self._uploads) - 1
+            self.send_chunks(last)
+            self.send_chunks(last)
+            self.assemble(last)
 
     @precondition(lambda self: self._uploads)
     @rule(number=NUMBERS)
@@ -236,15 +254,21 @@ class Machine(RuleBasedStateMachine):
         if code is None and upload.state != "aborted":
             self._free(upload, "aborted")
 
-    @rule()
-    def clean_up(self) -> None:
+    @rule(really=RARELY)
+    def clean_up(self, really: bool) -> None:
+        if really:
+            self.sweep()
+
+    def sweep(self) -> None:
         self._backend.uploads.sweep(max_age_hours=0)
         for upload in self._uploads:
             if upload.state in IS_FREE:
                 self._free(upload, "expired")
 
-    @rule(session=SESSIONS)
-    def finalize(self, session: str) -> None:
+    @rule(session=SESSIONS, really=RARELY)
+    def finalize(self, session: str, really: bool) -> None:
+        if not really:
+            return
         code = None
         if session not in self._sessions:
             code = "session_not_found"
@@ -254,8 +278,10 @@ class Machine(RuleBasedStateMachine):
         if code is None:
             self._sessions[session] = True
 
-    @rule(session=SESSIONS)
-    def delete(self, session: str) -> None:
+    @rule(session=SESSIONS, really=RARELY)
+    def delete(self, session: str, really: bool) -> None:
+        if not really:
+            return
         code = None
         if session not in self._sessions:
             code = "session_not_found"
@@ -278,7 +304,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.let_leases_run_out()
-        self.clean_up()
+        self.sweep()
         self.states_and_counters_are_the_models()
         store = self._backend.store
         expected = []
