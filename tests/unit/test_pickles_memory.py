@@ -22,7 +22,7 @@ most = MAX_HELD_BYTES
 data = {
     "dicts": lambda: b"(" + b"}" * (most // 128 - 100) + b"t.",
     "noted lists": lambda: b"\\x80\\x04(" + b"]\\x94" * (most // 240 - 100) + b"t.",
-    "objects with a state": lambda: b"cos\\nX\\nq\\x000(" + b"h\\x00)R}b" * 390_000 + b"t.",
+    "objects with a state": lambda: b"cos\\nX\\nq\\x000(" + b"h\\x00)R}b" * (most // 528 - 100) + b"t.",
     "wide texts": lambda: b"(" + (b"X" + struct.pack("<I", len(wide)) + wide) * (most // 6200) + b"t.",
     "one in another": lambda: b"N" + b"\\x85" * (most // 128 - 100) + b".",
 }[sys.argv[1]]()
