@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -26,10 +26,6 @@ class Fault(StrEnum):
     LATE_REPLY = "the reply comes after the caller has given up"
     LATE_EFFECT = "the effect comes after the caller has given up"
 
-    @property
-    def status(self) -> int | None:
-        return int(self.value) if self.value.isdecimal() else None
-
 
 class Plan:
     """Says which requests go wrong, and counts all of them; shared by the proxies before all servers."""
@@ -41,23 +37,16 @@ class Plan:
         self.clear()
 
     def clear(self) -> None:
-        """Let everything through from now on, and count from zero."""
         self.calls: list[str] = []
         self._choose: Callable[[int], Fault | None] = lambda _: None
 
-    def once(self, at: int, fault: Fault) -> None:
-        """Let the fault happen to one request, counted from 1."""
+    def hurt(self, at: int, fault: Fault, *, for_good: bool = False) -> None:
+        """Let the fault happen to one request, counted from 1, and to every later one if it is there for good."""
         self.clear()
-        self._choose = lambda number: fault if number == at else None
-
-    def ever_since(self, at: int, fault: Fault) -> None:
-        """Let it happen to this request and to every later one."""
-        self.clear()
-        self._choose = lambda number: fault if number >= at else None
+        self._choose = lambda number: fault if number == at or (for_good and number > at) else None
 
     @contextmanager
     def fault(self, call: str) -> Iterator[Fault | None]:
-        """Say what happens to a request, which is under way in the body."""
         with self._lock:
             self._n_under_way += 1
             self.calls.append(call)
@@ -81,8 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
     server: "_Server"
-
-    def log_message(self, *_: object) -> None: ...
+    log_message = lambda *_: None  # noqa: E731 - as short as it is silent
 
     def _pass_on(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -91,8 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _suffer(self, fault: Fault | None, content: bytes) -> None:
         plan = self.server.plan
-        if fault and fault.status:
-            self._reply(fault.status, [("Content-Type", "text/html")], b"<h1>Not now</h1>")
+        if fault in {Fault.TOO_MANY, Fault.BROKEN, Fault.AWAY}:
+            self._reply(int(fault), [("Content-Type", "text/html")], b"<h1>Not now</h1>")
             return
         if fault is Fault.CUT_REQUEST:
             self._cut()
@@ -113,15 +101,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = _pass_on  # noqa: N815 - names that http.server looks for
 
     def _ask_server(self, content: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = http.client.HTTPConnection(self.server.target, timeout=30)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
-        # The server knows itself by its own name.
         headers["Host"] = self.server.target
-        connection.request(self.command, self.path, content, headers)
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
-        return answer.status, answer.getheaders(), body
+        with closing(http.client.HTTPConnection(self.server.target, timeout=30)) as connection:
+            connection.request(self.command, self.path, content, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
 
     def _reply(self, status: int, headers: list[tuple[str, str]], body: bytes, *, n_sent: int | None = None) -> None:
         try:
@@ -138,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _cut(self) -> None:
-        """Close the connection so that the other end sees a reset, not an end."""
+        # The other end sees a reset, not an end.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
 

@@ -193,7 +193,7 @@ def test_a_fault_that_happens_once_does_no_harm(new_world, faulty, name):
     story = STORIES[name]
     calls = count_calls(new_world(), faulty, story)
     for at, fault in cases(len(calls), name):
-        act_under(story, new_world(), faulty, partial(faulty.plan.once, at, fault), f"{fault} at {at}, {calls[at - 1]}")
+        act_under(story, new_world(), faulty, partial(faulty.plan.hurt, at, fault), f"{fault} at {at}, {calls[at - 1]}")
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -204,7 +204,7 @@ def test_a_fault_that_stays_is_answered_with_try_again_and_then_it_ends_well(new
     for at in range(1, len(calls) + 1, step):
         fault = FAULTS[at % len(FAULTS)]
         where = f"{fault} since {at}, {calls[at - 1]}"
-        act_under(story, new_world(), faulty, partial(faulty.plan.ever_since, at, fault), where)
+        act_under(story, new_world(), faulty, partial(faulty.plan.hurt, at, fault, for_good=True), where)
 
 
 def error_of(act: Callable[[], Any]) -> ServiceError | None:
@@ -250,7 +250,7 @@ class TestStorage:
     @pytest.mark.parametrize("content", [b"some bytes", b""], ids=["bytes", "nothing"])
     def test_a_write_whose_answer_was_lost_is_ours(self, faulty, world, fault, content):
         name = f"chunks/{world.open_upload(b'').id}/00000"
-        faulty.plan.once(1, fault)
+        faulty.plan.hurt(1, fault)
         stored = faulty.services.store.write(name, content, "text/plain")
         faulty.plan.settle()
         assert world.services.store.stat(name) == stored
@@ -258,7 +258,7 @@ class TestStorage:
     def test_a_write_that_met_somebody_elses_object_is_refused_whatever_else_happened(self, faulty, world):
         name = f"chunks/{world.open_upload(b'').id}/00000"
         world.services.store.write(name, b"their bytes", "text/plain")
-        faulty.plan.once(1, Fault.CUT_REQUEST)
+        faulty.plan.hurt(1, Fault.CUT_REQUEST)
         with pytest.raises(ObjectExistsError):
             faulty.services.store.write(name, b"other bytes", "text/plain")
         assert b"".join(world.services.store.read(name)) == b"their bytes"
@@ -268,14 +268,14 @@ class TestStorage:
         content = bytes(range(256)) * 20_000
         name = f"chunks/{world.open_upload(b'').id}/00000"
         stored = world.services.store.write(name, content, "application/octet-stream")
-        faulty.plan.once(1, fault)
+        faulty.plan.hurt(1, fault)
         assert b"".join(faulty.services.store.read(name, generation=stored.generation, start=7)) == content[7:]
         faulty.plan.settle()
 
     def test_a_read_that_always_breaks_ends(self, faulty, world):
         name = f"chunks/{world.open_upload(b'').id}/00000"
         stored = world.services.store.write(name, bytes(100), "application/octet-stream")
-        faulty.plan.ever_since(1, Fault.AWAY)
+        faulty.plan.hurt(1, Fault.AWAY, for_good=True)
         with pytest.raises(StorageUnavailableError):
             list(faulty.services.store.read(name, generation=stored.generation))
         assert len(faulty.plan.calls) == gcs.READ_TRIES
@@ -284,7 +284,7 @@ class TestStorage:
     def test_a_broken_read_of_no_certain_generation_is_not_patched_together(self, faulty, world):
         name = f"chunks/{world.open_upload(b'').id}/00000"
         world.services.store.write(name, bytes(3 << 20), "application/octet-stream")
-        faulty.plan.once(1, Fault.CUT_REPLY)
+        faulty.plan.hurt(1, Fault.CUT_REPLY)
         with pytest.raises(StorageUnavailableError):
             list(faulty.services.store.read(name))
         faulty.plan.clear()
