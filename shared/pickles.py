@@ -13,7 +13,8 @@ import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import accumulate, islice
+from operator import mul
 from typing import Any, BinaryIO, Final
 
 from shared.pickle_globals import PYTHON2_MODULES, Grade, grade, sklearn_part
@@ -516,8 +517,6 @@ class _Reading:
         """Return the values of an array in rows, or None if there are too many, or they are not plain."""
         if array.n_items > most:
             return None
-        if array.n_items == 0:
-            return []
         if isinstance(array.content, list):
             return [self.plain(value, 1) for value in array.content] if len(array.content) == array.n_items else None
         raw = self.raw(array)
@@ -845,15 +844,13 @@ def _decoded_texts(raw: bytes, n_bytes: int, byte_order: str) -> list[Any] | Non
 
 def _places_in_columns(shape: tuple[int, ...]) -> Iterator[int]:
     """Go through an array row by row, telling where each value stands when it is stored column by column."""
-    places = [0]
-    stride = 1
-    strides = []
-    for size in shape:
-        strides.append(stride)
-        stride *= size
-    for size, step in zip(shape, strides, strict=True):
-        places = [place + index * step for place in places for index in range(size)]
-    return iter(places)
+    strides = list(accumulate(shape[:-1], mul, initial=1))
+    for number in range(math.prod(shape)):
+        place = 0
+        for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+            number, index = divmod(number, size)  # noqa: PLW2901 - what is left of it for the dimensions before
+            place += index * stride
+        yield place
 
 
 def _plain_leaf(value: Any) -> Any:
