@@ -83,7 +83,7 @@ class _Masks:
 
     def n_rectangular(self, width: int) -> int:
         """Return the number of lines if every one has exactly `width` fields, else 0."""
-        import numpy as np  # noqa: PLC0415 - loaded with the first table
+        import numpy as np
 
         one = np.uint64(1)
         per_word = np.bitwise_count(self.line_ends)
@@ -111,14 +111,14 @@ class _Masks:
 
     def n_bytes(self) -> int:
         """Return how many bytes the complete lines take; there is at least one."""
-        import numpy as np  # noqa: PLC0415 - see n_rectangular
+        import numpy as np
 
         word = len(self.line_ends) - 1 - int(np.argmax(self.line_ends[::-1] != 0))
         return word * 64 + int(self.line_ends[word]).bit_length()
 
     def records(self, content: Bytes) -> _Records:
         """Return every complete line as a record."""
-        import numpy as np  # noqa: PLC0415 - see n_rectangular
+        import numpy as np
 
         ends = np.flatnonzero(np.unpackbits(self.line_ends.view(np.uint8), bitorder="little"))
         if not len(ends):
@@ -189,7 +189,7 @@ class _Table:
 
     def _count_held(self, *, is_last: bool) -> None:
         """Count the complete records and keep the bytes after them."""
-        import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
+        import numpy as np
 
         held, n_held = self._held, self._n_held
         nul = held.find(b"\0", 0, n_held)
@@ -216,7 +216,7 @@ class _Table:
         self._n_held = n_held - n_bytes
 
     def _count(self, content: Bytes, records: _Records) -> None:
-        import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
+        import numpy as np
 
         is_blank = records.ends == records.starts
         first = content[records.starts]
@@ -242,7 +242,7 @@ class _Table:
 
     def _masks(self, content: Bytes) -> _Masks | None:
         """Return the line ends and delimiters outside quotes, or None where quotes or line ends are unusual."""
-        import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
+        import numpy as np
 
         line_ends = _mask(content, _LF)
         n_line_feeds = int(np.bitwise_count(line_ends).sum())
@@ -262,7 +262,7 @@ class _Table:
         return _Masks(line_ends, delimiters, has_cr, n_line_feeds)
 
     def _records_by_field(self, n_held: int, *, is_last: bool) -> _Records:
-        import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
+        import numpy as np
 
         found: list[tuple[int, int, int]] = []
         start = position = 0
@@ -293,14 +293,14 @@ def _whole_words(n_bytes: int) -> int:
 
 def _mask(content: Bytes, character: int) -> Words:
     """Return a bit for each byte that is this character."""
-    import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
+    import numpy as np
 
     return np.packbits(content == character, bitorder="little").view(np.uint64)
 
 
 def _moved_up(words: Words) -> Words:
     """Move every bit to the next position; the first position counts as set."""
-    import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
+    import numpy as np
 
     moved = words << np.uint64(1)
     moved[1:] |= words[:-1] >> np.uint64(63)
@@ -310,7 +310,7 @@ def _moved_up(words: Words) -> Words:
 
 def _moved_down(words: Words) -> Words:
     """Move every bit to the position before."""
-    import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
+    import numpy as np
 
     moved = words >> np.uint64(1)
     moved[:-1] |= words[1:] << np.uint64(63)
@@ -319,7 +319,7 @@ def _moved_down(words: Words) -> Words:
 
 def _running_xor(words: Words) -> Words:
     """Set every bit that has an odd number of set bits up to and including it."""
-    import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
+    import numpy as np
 
     running = words.copy()
     moved = np.empty_like(words)
@@ -335,7 +335,7 @@ def _running_xor(words: Words) -> Words:
 
 def _ranks(words: Words, positions: Positions) -> Positions:
     """Return for each position how many bits are set before it."""
-    import numpy as np  # noqa: PLC0415 - see _Masks.n_rectangular
+    import numpy as np
 
     before = np.concatenate([[0], np.cumsum(np.bitwise_count(words), dtype=np.int64)])
     word = positions >> 6

@@ -41,9 +41,9 @@ class GcsObjectStore:
 
     @cached_property
     def _client(self) -> Client:
-        import requests.adapters  # noqa: PLC0415 - lazily, with the client below
-        from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415 - 0.6 s of CPU
-        from google.cloud.storage import Client  # noqa: PLC0415 - see above
+        import requests.adapters
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud.storage import Client
 
         is_emulated = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
         client = Client(
@@ -62,7 +62,7 @@ class GcsObjectStore:
 
     @cached_property
     def _retry(self) -> Any:
-        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415 - see _client
+        from google.cloud.storage.retry import DEFAULT_RETRY
 
         return DEFAULT_RETRY.with_deadline(RETRY_DEADLINE_S)
 
@@ -209,7 +209,7 @@ def _described(blob: Any) -> StoredObject:
 
 
 def _size_and_crc32c(content: bytes | BinaryIO) -> tuple[int, str]:
-    import google_crc32c  # noqa: PLC0415 - comes with the client
+    import google_crc32c
 
     if isinstance(content, bytes):
         return len(content), encode_crc32c(google_crc32c.value(content))
@@ -221,7 +221,7 @@ def _size_and_crc32c(content: bytes | BinaryIO) -> tuple[int, str]:
 
 
 def _raise_for(answer: Any) -> None:
-    from google.cloud.exceptions import from_http_response  # noqa: PLC0415 - see _client
+    from google.cloud.exceptions import from_http_response
 
     if answer.status_code >= 400:
         raise from_http_response(answer)
@@ -230,10 +230,10 @@ def _raise_for(answer: Any) -> None:
 @contextmanager
 def _translated() -> Iterator[None]:
     """Turn the client's errors into ours, in one place."""
-    import requests  # noqa: PLC0415 - see _client
-    import urllib3  # noqa: PLC0415 - see _client
-    from google.api_core import exceptions  # noqa: PLC0415 - see _client
-    from google.auth.exceptions import TransportError  # noqa: PLC0415 - see _client
+    import requests
+    import urllib3
+    from google.api_core import exceptions
+    from google.auth.exceptions import TransportError
 
     try:
         yield

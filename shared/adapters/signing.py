@@ -32,14 +32,14 @@ class GcsUrlSigner:
 
     @cached_property
     def _credentials(self) -> Any:
-        from google.oauth2 import service_account  # noqa: PLC0415 - 0.2 s of CPU, only where URLs are signed
+        from google.oauth2 import service_account
 
         if self._settings.signer_key_file:
             return service_account.Credentials.from_service_account_file(self._settings.signer_key_file)
-        import google.auth  # noqa: PLC0415 - see above
-        import requests.adapters  # noqa: PLC0415 - see above
-        from google.auth import iam  # noqa: PLC0415 - see above
-        from google.auth.transport.requests import Request  # noqa: PLC0415 - see above
+        import google.auth
+        import requests.adapters
+        from google.auth import iam
+        from google.auth.transport.requests import Request
 
         own, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/iam"])
         # One session for all signatures; the client's own way opens a new connection for each.
@@ -53,8 +53,8 @@ class GcsUrlSigner:
 
     @cached_property
     def _bucket(self) -> Bucket:
-        from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415 - see _credentials
-        from google.cloud.storage import Client  # noqa: PLC0415 - see _credentials
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud.storage import Client
 
         # Only a namesake for signing: this client sends nothing.
         return Client(project="signing", credentials=AnonymousCredentials()).bucket(self._bucket_name)
@@ -72,9 +72,9 @@ class GcsUrlSigner:
         Raises:
             StorageUnavailableError: The signing service does not answer.
         """
-        from google.api_core.exceptions import RetryError  # noqa: PLC0415 - see _credentials
-        from google.api_core.retry import Retry, if_exception_type  # noqa: PLC0415 - see _credentials
-        from google.auth.exceptions import TransportError  # noqa: PLC0415 - see _credentials
+        from google.api_core.exceptions import RetryError
+        from google.api_core.retry import Retry, if_exception_type
+        from google.auth.exceptions import TransportError
 
         # signBlob refuses for a moment when many ask at once, with 429 or a misleading 403:
         # https://github.com/langfuse/langfuse/issues/8856. A signature may be asked for any number of times.

@@ -50,7 +50,7 @@ class SupabaseDatabase:
 
     @cached_property
     def _http(self) -> Client:
-        import httpx  # noqa: PLC0415 - lazily: a function that answers 401 never needs it
+        import httpx
 
         return httpx.Client(
             base_url=f"{self._settings.url}/rest/v1",
@@ -60,7 +60,7 @@ class SupabaseDatabase:
         )
 
     def _client(self, headers: dict[str, str]) -> SyncPostgrestClient:
-        from postgrest import SyncPostgrestClient  # noqa: PLC0415 - see _http
+        from postgrest import SyncPostgrestClient
 
         return SyncPostgrestClient(
             f"{self._settings.url}/rest/v1", headers=headers, http_client=self._http, retry_enabled=False
@@ -123,8 +123,8 @@ class SupabaseDatabase:
 
     @staticmethod
     def _execute(builder: Any) -> Any:
-        import httpx  # noqa: PLC0415 - see _http
-        from postgrest.exceptions import APIError  # noqa: PLC0415 - see _http
+        import httpx
+        from postgrest.exceptions import APIError
 
         try:
             return builder.execute().data

@@ -86,13 +86,13 @@ class Authenticator:
 
 
 def _key_client(url: str) -> "PyJWKClient":
-    from jwt import PyJWKClient  # noqa: PLC0415 - cryptography costs 50 ms that a refused route need not pay
+    from jwt import PyJWKClient
 
     return PyJWKClient(url, lifespan=JWKS_LIFETIME_S, timeout=JWKS_TIMEOUT_S)
 
 
 def _algorithm(token: str) -> str:
-    import jwt  # noqa: PLC0415 - see _key_client
+    import jwt
 
     try:
         return str(jwt.get_unverified_header(token).get("alg"))
@@ -101,7 +101,7 @@ def _algorithm(token: str) -> str:
 
 
 def _signing_key(keys: "PyJWKClient", token: str) -> Any:
-    import jwt  # noqa: PLC0415 - see _key_client
+    import jwt
 
     try:
         # With the key goes its algorithm: the token's header does not choose how it is used.
@@ -113,7 +113,7 @@ def _signing_key(keys: "PyJWKClient", token: str) -> Any:
 
 
 def _decode(token: str, key: Any, algorithms: list[str], audience: str, issuer: str) -> dict[str, Any]:
-    import jwt  # noqa: PLC0415 - see _key_client
+    import jwt
 
     try:
         claims: dict[str, Any] = jwt.decode(
