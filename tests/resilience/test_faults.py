@@ -28,7 +28,7 @@ FORTY_CHUNKS = bytes(i * 31 % 251 for i in range(39 * CHUNK_BYTES + 17))
 FAULTS = list(Fault)
 EVERY_FAULT = bool(os.environ.get("TRAINSHED_EVERY_CRASH"))
 # Limits of the adapters, small enough to be run into, and large enough for what is only slow.
-TIMEOUT_S, LATE_S = 0.6, 0.8
+TIMEOUT_S, LATE_S = 1.0, 1.3
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def faulty(local_stack: LocalStack, services: Services) -> Iterator[Faulty]:
         proxy_before(local_stack.functions_env["STORAGE_EMULATOR_HOST"], plan) as storage_url,
     ):
         patch.setattr(supabase, "TIMEOUT_S", TIMEOUT_S)
-        patch.setattr(supabase, "RETRY_WINDOW_S", 1.2)
+        patch.setattr(supabase, "RETRY_WINDOW_S", 2.0)
         patch.setattr(gcs, "TIMEOUT_S", (TIMEOUT_S, TIMEOUT_S))
-        patch.setattr(gcs, "RETRY_DEADLINE_S", 1.5)
+        patch.setattr(gcs, "RETRY_DEADLINE_S", 3.5)
         patch.setattr(gcs, "READ_TRIES", 3)
         patch.setenv("STORAGE_EMULATOR_HOST", storage_url)
         environment = {**local_stack.functions_env, "SUPABASE_URL": database_url}
@@ -281,10 +281,16 @@ class TestStorage:
         assert len(faulty.plan.calls) == gcs.READ_TRIES
         faulty.plan.clear()
 
-    def test_a_broken_read_of_no_certain_generation_is_not_patched_together(self, faulty, world):
-        name = f"chunks/{world.open_upload(b'').id}/00000"
-        world.services.store.write(name, bytes(3 << 20), "application/octet-stream")
-        faulty.plan.hurt(1, Fault.CUT_REPLY)
+    def test_a_broken_read_of_no_certain_generation_is_not_patched_together(self, monkeypatch):
+        # How much of a cut reply arrives is for the kernels to say; here exactly one piece does.
+        def broken(_self, _name, _generation, start):
+            yield b"a piece"
+            if start == 0:
+                raise StorageUnavailableError
+
+        monkeypatch.setattr(gcs.GcsObjectStore, "_read_once", broken)
+        store = gcs.GcsObjectStore("bucket")
+
         with pytest.raises(StorageUnavailableError):
-            list(faulty.services.store.read(name))
-        faulty.plan.clear()
+            list(store.read("name"))
+        assert list(store.read("name", generation=1)) == [b"a piece", b"a piece"]
