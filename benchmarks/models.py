@@ -45,8 +45,8 @@ print(time.perf_counter() - begun, grown)
 def write_forest(path: Path) -> None:
     """Fit a forest whose pickle has about 50 MB, and write it."""
     # Loaded here: the readers are to be measured without them.
-    import numpy as np  # noqa: PLC0415
-    from sklearn.ensemble import RandomForestRegressor  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415 - not in the processes that are measured
+    from sklearn.ensemble import RandomForestRegressor  # noqa: PLC0415 - see above
 
     rows = np.random.default_rng(1).normal(size=(N_ROWS, 3))
     forest = RandomForestRegressor(N_TREES, max_features=1, random_state=1).fit(rows, rows[:, 0] * rows[:, 1])

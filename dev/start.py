@@ -7,8 +7,9 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -257,9 +258,9 @@ def program(name: str, folder: str) -> str:
     return str(found[0])
 
 
-async def _together(tasks: Sequence[object]) -> None:
+async def _together(tasks: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Run coroutines at the same time; the first failure ends the others and is raised alone."""
-    running = [asyncio.ensure_future(task) for task in tasks]  # type: ignore[call-overload]
+    running = [asyncio.ensure_future(task) for task in tasks]
     try:
         await asyncio.gather(*running)
     except BaseException:

@@ -144,7 +144,7 @@ class GcsObjectStore:
         with _translated():
             blob = self._bucket.blob(name)
             # Not blob.open(): it asks for every 40 MiB anew and copies each piece twice (docs/limits.md).
-            url = f"{self._client._connection.API_BASE_URL}/download/storage/v1{blob.path}"  # noqa: SLF001
+            url = f"{self._client._connection.API_BASE_URL}/download/storage/v1{blob.path}"  # noqa: SLF001 - as the client itself
             answer = self._client._http.get(  # noqa: SLF001 - the client's authorized session
                 url, params=query, headers=headers, stream=True, timeout=TIMEOUT_S
             )

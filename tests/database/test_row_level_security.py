@@ -62,7 +62,7 @@ class Scene:
         if table == "subscription_plans":
             return self.stack.rows("select * from public.subscription_plans where id = %s", f"test-{caller.user_id}")
         query = sql.SQL("select * from public.{} where user_id = %s").format(sql.Identifier(table))
-        return self.stack.rows(query, caller.user_id)  # type: ignore[arg-type]
+        return self.stack.rows(query, caller.user_id)  # type: ignore[arg-type]  # psycopg wants literal SQL; this is made of table names
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def fill_every_table(stack: LocalStack, caller: Caller) -> None:
             sql.SQL(", ").join(map(sql.Identifier, names)),
             sql.SQL(", ").join([sql.Placeholder()] * len(names)),
         )
-        return str(stack.rows(query, *values)[0].get("id", ""))  # type: ignore[arg-type]
+        return str(stack.rows(query, *values)[0].get("id", ""))  # type: ignore[arg-type]  # psycopg wants literal SQL; this is made of table names
 
     session = insert("sessions", session_id="weather")
     insert(

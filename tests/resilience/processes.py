@@ -156,8 +156,8 @@ def _patch_transports(deadly: _Deadly) -> None:
     """Get beneath every HTTP client that the adapters use: PostgREST's, Cloud Storage's, and the key sets'."""
     import urllib.request  # noqa: PLC0415 - nothing of this belongs into the parent
 
-    import httpx  # noqa: PLC0415
-    import requests.adapters  # noqa: PLC0415
+    import httpx  # noqa: PLC0415 - in the child only
+    import requests.adapters  # noqa: PLC0415 - in the child only
 
     handle_request = httpx.HTTPTransport.handle_request
     send = requests.adapters.HTTPAdapter.send
@@ -189,12 +189,12 @@ def main() -> None:
     # What the functions log goes where the parent finds it if something is wrong here.
     os.dup2(2, 1)
     # Imported here and once, so that a fork has them; connections are made in the fork.
-    import google.cloud.storage  # noqa: PLC0415
-    import google_crc32c  # noqa: PLC0415
+    import google.cloud.storage  # noqa: PLC0415 - in the child only
+    import google_crc32c  # noqa: PLC0415 - in the child only
     import postgrest  # noqa: F401, PLC0415
 
-    from dev.host import build_app, load_manifest  # noqa: PLC0415
-    from shared.uploads import UploadService  # noqa: PLC0415
+    from dev.host import build_app, load_manifest  # noqa: PLC0415 - in the child only
+    from shared.uploads import UploadService  # noqa: PLC0415 - in the child only
 
     UploadService.__init__.__kwdefaults__["least_chunk_bytes"] = CHUNK_BYTES
     app = build_app({name: entry for name, entry in load_manifest().items() if entry["source"] in SOURCES})
@@ -255,9 +255,9 @@ def _child(app: Any, deadly: _Deadly, request: Mapping[str, Any], pipes: tuple[i
 
 
 def _answer(app: Any, request: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
-    import io  # noqa: PLC0415
+    import io  # noqa: PLC0415 - in the child only
 
-    from werkzeug.test import Client  # noqa: PLC0415
+    from werkzeug.test import Client  # noqa: PLC0415 - in the child only
 
     options: dict[str, Any] = {"json": request["body"]} if request["body"] is not None else {}
     if request["form"]:
