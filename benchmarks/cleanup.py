@@ -5,12 +5,9 @@ whole bucket for every listing. A tenth of it is a test: tests/scale/test_cleanu
 """
 
 from benchmarks.measuring import Figure, running_stack, seconds, show
-from shared.adapters.csv_rows import NumpyRowCounter
-from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
-from shared.uploads import SWEPT_PER_RUN, UploadService
+from shared.sweeping import SWEPT_PER_RUN, SweepService
 from tests.fakes.objects import InMemoryObjectStore
-from tests.fakes.signer import InMemorySigner
 from tests.local_stack import People
 from tests.scale.stale_uploads import OwnUploads, make_stale
 
@@ -25,13 +22,7 @@ def main() -> None:
     with People(stack) as people:
         owner, store = people.add(), InMemoryObjectStore()
         make_stale(stack, owner, store, n_uploads=N_UPLOADS, n_chunks=N_CHUNKS)
-        service = UploadService(
-            OwnUploads(SupabaseUploads(stack.database), owner),
-            SupabaseSessions(stack.database),
-            store,
-            InMemorySigner(store),
-            NumpyRowCounter(),
-        )
+        service = SweepService(OwnUploads(SupabaseUploads(stack.database), owner), store)
         sweeps, runs_s = [], []
         while not sweeps or sweeps[-1].has_more:
             runs_s.append(seconds(lambda: sweeps.append(service.sweep())))

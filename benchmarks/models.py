@@ -1,6 +1,8 @@
-"""Reading a pickled model without running it, against opening it: `python -m benchmarks.models`. Needs no stack.
+"""What models cost: `python -m benchmarks.models` with pickles, listing, keras, download or bundles; or all of them.
 
-Each reading is a process of its own, so that its peak memory is its own.
+`pickles`: reading a pickled model without running it, against opening it. Needs no stack. Each reading is a process of
+its own, so that its peak memory is its own. `listing`: benchmarks/legacy_documents.py. `keras`:
+benchmarks/keras_rescue.py. `download` and `bundles`: benchmarks/model_downloads.py.
 """
 
 import pickle
@@ -60,7 +62,7 @@ def reading(how: str, path: Path) -> tuple[float, int]:
     return float(took), int(grown)
 
 
-def main() -> None:
+def measure_pickles() -> None:
     """Measure both in turns, and print the table."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "forest.pkl")
@@ -94,6 +96,28 @@ def main() -> None:
             ),
         ],
     )
+
+
+def main() -> None:
+    """Measure what the command line names."""
+    names = sys.argv[1:] or ["pickles", "listing", "keras", "download", "bundles"]
+    if "pickles" in names:
+        measure_pickles()
+    if "listing" in names:
+        # It loads scikit-learn, which a process that starts measured ones has no need of.
+        from benchmarks.legacy_documents import main as measure_listing  # noqa: PLC0415 - see above
+
+        measure_listing()
+    if "keras" in names:
+        from benchmarks.keras_rescue import main as measure_keras  # noqa: PLC0415 - only its figures need it
+
+        measure_keras()
+    if {"download", "bundles"} & set(names):
+        from benchmarks import model_downloads  # noqa: PLC0415 - loads scikit-learn, as above
+
+        for name in ("download", "bundles"):
+            if name in names:
+                getattr(model_downloads, name)()
 
 
 if __name__ == "__main__":

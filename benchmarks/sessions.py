@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from benchmarks.measuring import Figure, running_stack, show
-from shared.records import Caller
+from shared.records.callers import Caller
 from tests.local_stack import LocalStack, People
 from tests.scale.many_rows import N_SESSIONS, SESSIONS_OF_ONE, many_rows
 

@@ -1,10 +1,11 @@
 """Uploads against what they are made of: `python -m benchmarks.uploads [row...]`, with the stack running.
 
-Rows: end-to-end, compose, signing, counting. All of them without an argument.
+Rows: end-to-end, compose, signing, counting, plan. All of them without an argument.
 """
 
 import argparse
 import http.client
+import json
 import os
 import subprocess
 import sys
@@ -30,20 +31,26 @@ from benchmarks.measuring import (
     show,
     table_file,
 )
-from cli.client import Client
-from cli.upload import upload_file
+from dev.home import REPOSITORY
 from shared.adapters.csv_rows import NumpyRowCounter
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
+from shared.assembly import PARALLEL_CALLS
+from shared.chunks import LEAST_CHUNK_BYTES
 from shared.compose import plan_compose
-from shared.records import Caller, StoredObject, chunk_name
+from shared.records.callers import Caller
+from shared.records.objects import StoredObject, chunk_name
 from shared.settings import StorageSettings, storage_settings
-from shared.tables import detect_format, plain_pieces
-from shared.uploads import CLIENT_CONCURRENCY, LEAST_CHUNK_BYTES, PARALLEL_CALLS, SIGNED_PER_CALL, UploadService
+from shared.tables import detect_format, plain_pieces, read_ahead
+from shared.uploads import CLIENT_CONCURRENCY, SIGNED_PER_CALL
 from tests.fakes.iam import signing_through
+from tests.large_plan import ROW
 from tests.local_stack import LocalStack, People
+from tests.upload_rules import UploadRules
+from trainshed.client import Client
+from trainshed.upload import upload_file
 
 END_TO_END_BYTES = 512 * MIB
 COUNTED_BYTES = GIB
@@ -81,9 +88,9 @@ class Bench:
     def delete(self, session_id: str) -> None:
         self.client.delete_session(session_id)
 
-    def service(self, store: Any, **options: Any) -> UploadService:
+    def service(self, store: Any, **options: Any) -> UploadRules:
         database = self.stack.database
-        return UploadService(
+        return UploadRules(
             SupabaseUploads(database), SupabaseSessions(database), store, self.signer, NumpyRowCounter(), **options
         )
 
@@ -123,13 +130,8 @@ def end_to_end(bench: Bench, folder: Path) -> list[Figure]:
 
     def bare() -> float:
         prefix = f"chunks/{uuid.uuid4()}/"
-        names = [f"{prefix}{index:05d}" for index in range(END_TO_END_BYTES // LEAST_CHUNK_BYTES)]
-        urls = [bench.signer.sign("PUT", name).url for name in names]
-        with httpx.Client(timeout=120) as bucket:
-            begun = time.perf_counter()
-            put_all(bucket, path, urls)
-            bench.compose_bare(bench.store.list(prefix), prefix)
-            taken = time.perf_counter() - begun
+        taken = put_all(bench, path, prefix)
+        taken += seconds(lambda: bench.compose_bare(bench.store.list(prefix), prefix))
         bench.delete_below(prefix)
         return taken
 
@@ -156,16 +158,21 @@ def end_to_end(bench: Bench, folder: Path) -> list[Figure]:
     ]
 
 
-def put_all(bucket: httpx.Client, path: Path, urls: Sequence[str]) -> None:
-    """PUT a file's chunks, as many at once as the client does."""
+def put_all(bench: Bench, path: Path, prefix: str) -> float:
+    """PUT a file's chunks, as many at once as the client does; return how long that took, without the signing [s]."""
+    n_chunks = -(-path.stat().st_size // LEAST_CHUNK_BYTES)
+    urls = [bench.signer.sign("PUT", f"{prefix}{index:05d}").url for index in range(n_chunks)]
 
-    def put(index: int) -> None:
+    def put(bucket: httpx.Client, index: int) -> None:
         with path.open("rb") as file:
             file.seek(index * LEAST_CHUNK_BYTES)
             bucket.put(urls[index], content=file.read(LEAST_CHUNK_BYTES)).raise_for_status()
 
-    with ThreadPoolExecutor(CLIENT_CONCURRENCY) as pool:
-        list(pool.map(put, range(len(urls))))
+    def put_each() -> None:
+        with httpx.Client(timeout=120) as bucket, ThreadPoolExecutor(CLIENT_CONCURRENCY) as pool:
+            list(pool.map(lambda index: put(bucket, index), range(n_chunks)))
+
+    return seconds(put_each)
 
 
 class TimedStore:
@@ -278,7 +285,7 @@ def signing(bench: Bench, _: Path) -> list[Figure]:
     ]
 
 
-def sign_in_calls(service: UploadService, user: Caller, upload_id: str) -> None:
+def sign_in_calls(service: UploadRules, user: Caller, upload_id: str) -> None:
     for first in range(0, N_SIGNED, SIGNED_PER_CALL):
         service.sign_chunks(user, upload_id, [{"index": index} for index in range(first, first + SIGNED_PER_CALL)])
 
@@ -300,7 +307,7 @@ def counting(bench: Bench, folder: Path) -> list[Figure]:
 
     def counted() -> float:
         begun = time.perf_counter()
-        counts.append(count(bench.store.read(name)))
+        counts.append(count(read_ahead(bench.store.read(name))))
         return time.perf_counter() - begun
 
     def bare() -> float:
@@ -353,11 +360,39 @@ def count(pieces: Iterator[bytes]) -> int:
     return NumpyRowCounter().count(plain_pieces(all_pieces(), table_format), table_format.delimiter)
 
 
+def plan(_: Bench, __: Path) -> list[Figure]:
+    """A file of 10 GiB through every function's rules, its objects simulated; the memory that takes."""
+    command = [sys.executable, "-m", "tests.large_plan", "--count"]
+    said = json.loads(subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout)
+    peaks = {name: peak / MIB for name, peak in said["peaks"].items()}
+    counting_mib = peaks.pop("assemble")
+    most = max(peaks.values())
+    return [
+        Figure(
+            "peak memory for a file of 10 GiB in 1,024 simulated chunks: create, sign, get",
+            ", ".join(f"{name} {peak:.0f} MiB" for name, peak in peaks.items()),
+            "a process that has loaded the same clients, and nothing else",
+            f"{most:.0f} MiB",
+            "256 MiB or less",
+            most <= 256,
+        ),
+        Figure(
+            "the same while assembling it, every byte hashed and every row counted",
+            f"{counting_mib:.0f} MiB; {said['rows']:,} rows",
+            "",
+            f"{counting_mib:.0f} MiB",
+            "300 MiB or less",
+            counting_mib <= 300 and said["rows"] == said["size"] // len(ROW) - 1,
+        ),
+    ]
+
+
 ROWS: dict[str, Callable[[Bench, Path], list[Figure]]] = {
     "end-to-end": end_to_end,
     "compose": compose,
     "signing": signing,
     "counting": counting,
+    "plan": plan,
 }
 
 

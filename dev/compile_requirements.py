@@ -1,15 +1,16 @@
 """Compiles the dependency groups of pyproject.toml into requirements/*.txt: `make requirements`.
 
 requirements/dev.txt comes first and binds the others, so that every bundle runs the versions that the tests
-ran. The stack's group is resolved alone. Versions already in a file stay; delete the file to move them.
+ran. The groups of the stack and of the infrastructure's checks are resolved alone. Versions already in a file stay;
+delete the file to move them.
 """
 
 import os
 import subprocess
 import sys
 
+from container.app import load_manifest
 from dev.home import REPOSITORY, STACK_ENVIRONMENT
-from dev.host import load_manifest
 
 LOWEST_PYTHON = "3.11"
 
@@ -18,9 +19,10 @@ def main() -> None:
     """Compile every group that is installed somewhere."""
     bundles = sorted({str(entry["requirements"]) for entry in load_manifest().values()})
     compile_group("dev")
-    for group in bundles:
+    for group in [*bundles, "container", "container-training"]:
         compile_group(group, "--constraint", "requirements/dev.txt")
     compile_group("stack")
+    compile_group("infra")
 
 
 def compile_group(group: str, *options: str) -> None:

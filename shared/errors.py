@@ -10,6 +10,7 @@ ServiceError
   ConflictError 409              WrongStateError, ChunksMissingError, UploadsUnfinishedError, ...
   TooLargeError 413
   DataSetError 422               a file that cannot be read as what it claims to be
+  ChartInvalidError 422, TableInvalidError 422    a published result that cannot be drawn or written
   ProcessingLimitError 429
   UnavailableError 503           StorageUnavailableError, DatabaseUnavailableError (both retryable)
   InternalError 500
@@ -125,6 +126,18 @@ class RunNotFoundError(NotFoundError):
     code = "run_not_found"
 
 
+class ChartNotFoundError(NotFoundError):
+    """The newest results have no chart of this name."""
+
+    code = "chart_not_found"
+
+
+class TableNotFoundError(NotFoundError):
+    """The newest results have no table of this name."""
+
+    code = "table_not_found"
+
+
 class MethodNotAllowedError(ServiceError):
     """This address does not take that method."""
 
@@ -211,6 +224,12 @@ class TrainingInProgressError(ConflictError):
     code = "training_in_progress"
 
 
+class TrainingFinishedError(ConflictError):
+    """The training is over; there is nothing left to cancel."""
+
+    code = "training_finished"
+
+
 class ModelBusyError(ConflictError):
     """Another task is training the model; come again when its lease may have run out."""
 
@@ -230,6 +249,12 @@ class ManifestInvalidError(ConflictError):
     code = "manifest_invalid"
 
 
+class RunPublishedError(ConflictError):
+    """Nothing can be added to this run: it is published, or trained by this service."""
+
+    code = "run_published"
+
+
 class TooLargeError(ServiceError):
     """The request or the file is larger than allowed."""
 
@@ -241,6 +266,20 @@ class DataSetError(ServiceError):
     """The file cannot be read as the table it claims to be."""
 
     code = "data_set_invalid"
+    status = 422
+
+
+class ChartInvalidError(ServiceError):
+    """The chart cannot be drawn as it was published."""
+
+    code = "chart_invalid"
+    status = 422
+
+
+class TableInvalidError(ServiceError):
+    """The table cannot be written as it was published."""
+
+    code = "table_invalid"
     status = 422
 
 
@@ -287,6 +326,19 @@ class ObjectNotFoundError(Exception):
 
 class ObjectExistsError(Exception):
     """A write or compose found its destination taken, or a generation changed."""
+
+
+class JsonError(Exception):
+    """Bytes are not the JSON they claim to be.
+
+    Attributes:
+        offset: Where, or a little before [bytes].
+    """
+
+    def __init__(self, message: str, offset: int) -> None:
+        self.message = message
+        self.offset = offset
+        super().__init__(f"{message} (byte {offset})")
 
 
 class SettingsError(Exception):

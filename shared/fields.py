@@ -5,14 +5,14 @@ import unicodedata
 import uuid
 from typing import Any
 
-from shared.errors import InvalidFieldError, SessionNotFoundError
+from shared.errors import InvalidFieldError, SessionNotFoundError, UploadNotFoundError
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 # RFC 6838, section 4.2, in our length.
 _MEDIA_NAME = "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,59}"
 _CONTENT_TYPE = re.compile(f"{_MEDIA_NAME}/{_MEDIA_NAME}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-# Cloud Storage allows 1,024 bytes for a whole object name; the prefixes in shared/records.py take under 100 of them.
+# Cloud Storage allows 1,024 bytes for a whole object name; our prefixes take under 100 of them.
 # File systems take 255 for the last part; who stores or downloads it there first appends something, such as ".part".
 LONGEST_FILE_NAME_BYTES = 230
 
@@ -95,6 +95,13 @@ def read_boolean(value: Any, field: str) -> bool:
     return value
 
 
+def read_boolean_text(value: str, field: str) -> bool:
+    """Return what a query says as `true` or `false`."""
+    if value not in {"true", "false"}:
+        raise InvalidFieldError(field, "must be true or false")
+    return value == "true"
+
+
 def read_list(value: Any, field: str, *, longest: int) -> list[Any]:
     """Return a list of 1 to `longest` entries."""
     if not isinstance(value, list):
@@ -110,3 +117,10 @@ def is_uuid(value: Any) -> bool:
         return isinstance(value, str) and str(uuid.UUID(value)) == value.lower()
     except ValueError:
         return False
+
+
+def read_existing_upload_id(text: str) -> str:
+    """Return an id that an upload can have; any other is the id of none and raises UploadNotFoundError."""
+    if not is_uuid(text):
+        raise UploadNotFoundError
+    return text.lower()

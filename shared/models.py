@@ -1,152 +1,209 @@
-"""The rules of trained models: listing, checking what a trainer published, and handing out files.
+"""The rules of trained models: listing them, saving what was found, and handing out files."""
 
-The service never opens a model. Documents of the old backend, with pickles inside (`training_results.results`), are not
-read yet: `ModelService.save` is where their models will be extracted.
-"""
+from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
-from shared.errors import (
-    InvalidFieldError,
-    ManifestInvalidError,
-    ModelNotFoundError,
-    ModelUnavailableError,
-    ObjectNotFoundError,
-)
-from shared.fields import is_uuid, read_existing_session_id
-from shared.ports import ObjectStore, TrainingRepository, UrlSigner
-from shared.records import (
-    MANIFEST_SCHEMA,
-    Caller,
-    ModelFile,
-    ModelStatus,
-    Run,
-    RunStatus,
-    SignedUrl,
-    StoredObject,
-    TrainedModel,
-    manifest_name,
-    results_prefix,
-    run_prefix,
-)
+from shared.errors import InvalidFieldError, ModelNotFoundError, ModelUnavailableError
+from shared.fields import read_existing_session_id
+from shared.model_choices import ALIASES, BEST, DEFAULT_FORMATS, DEFAULT_FRAMEWORK, LATEST
+from shared.publication import FORMATS
+from shared.records.callers import Caller
+from shared.records.documents import LegacyDocument
+from shared.records.objects import SignedUrl
+from shared.records.training import Conversion, ConversionStatus, ModelFile, ModelStatus, Run, TrainedModel
 
-# Framework of each format, and how its files begin. Every pickle of protocol 2 and later begins with \x80.
-FORMATS: Mapping[str, tuple[str, bytes]] = {
-    "keras": ("keras", b"PK\x03\x04"),
-    "h5": ("keras", b"\x89HDF\r\n\x1a\n"),
-    "skops": ("sklearn", b"PK\x03\x04"),
-    "pkl": ("sklearn", b"\x80"),
+if TYPE_CHECKING:
+    # Only type checkers need the protocols; a bundle may have 100 KiB.
+    from shared.ports import TrainingRepository, UrlSigner
+
+# By what models of one target are compared on held-out rows, the first that one of them has; True: more is better.
+MAIN_METRICS: Mapping[str, bool] = {
+    "rmse": False,
+    "mae": False,
+    "f1_macro": True,
+    "balanced_accuracy": True,
+    "accuracy": True,
+    "roc_auc": True,
+    "log_loss": False,
 }
-DEFAULT_FORMATS: Mapping[str, str] = {"keras": "h5", "sklearn": "skops"}
-DEFAULT_FRAMEWORK = "keras"
-LARGEST_MANIFEST_BYTES = 16 << 20
-_STATUSES = ("completed", "failed")
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
+_WITH_FILES = (ModelStatus.READY, ModelStatus.UNSUPPORTED)
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+class Intake(Protocol):
+    """One kind of results that no row tells of yet; what is found becomes rows and files."""
+
+    def take_in(self, owner: str, session_uuid: str, runs: Sequence[Run]) -> None:
+        """Find and record them. Repeatable, also when it was killed half-way."""
+
+
+class Converting(Protocol):
+    """Makes files that nobody published, when they are asked for (shared/conversions.py)."""
+
+    def to_h5(self, owner: str, model: TrainedModel) -> ModelFile | Conversion:
+        """Return a model's .h5 file, or how far it is on its way."""
+
+    def take_in(self, owner: str, models: Iterable[TrainedModel]) -> bool:
+        """Take in what came of conversions; say whether there was anything new."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model as lists show it.
+
+    Attributes:
+        run: That it belongs to: its lineage.
+        aliases: `latest` for the newest version of its name, `best` for the best of its target.
+    """
+
+    model: TrainedModel
+    run: Run
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a session has: models in every state, those of the newest run first, and legacy documents by run id."""
+
+    models: list[ModelEntry]
+    documents: Mapping[str, LegacyDocument]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which file of which model to download; what is None does not matter.
+
+    Attributes:
+        framework: A key of DEFAULT_FORMATS.
+        form: A key of FORMATS.
+        version: From 1, in decimal.
+        alias: latest or best.
+    """
+
+    framework: str | None = None
+    form: str | None = None
+    id: str | None = None
+    path: str | None = None
+    name: str | None = None
+    version: str | None = None
+    alias: str | None = None
+
+    @property
+    def names_a_model(self) -> bool:
+        """Whether it says more than a kind of file."""
+        return any(value is not None for value in (self.id, self.path, self.name, self.version, self.alias))
 
 
 class ModelService:
-    """What callers may do with trained models."""
+    """What callers may do with trained models.
 
-    def __init__(self, runs: TrainingRepository, store: ObjectStore, signer: UrlSigner | None = None) -> None:
+    Attributes:
+        intakes: Asked in this order when a session's models are saved.
+        converting: Makes files that nobody published; without it, there are none of those.
+    """
+
+    def __init__(
+        self,
+        runs: TrainingRepository,
+        signer: UrlSigner,
+        intakes: Sequence[Intake] = (),
+        converting: Converting | None = None,
+    ) -> None:
         self._runs = runs
-        self._store = store
         self._signer = signer
+        self._intakes = intakes
+        self._converting = converting
 
-    def of_session(self, caller: Caller, session_id: str) -> list[TrainedModel]:
+    def of_session(self, caller: Caller, session_id: str) -> list[ModelEntry]:
         """Return the models of a session in every state, those of the newest run first.
 
         Raises:
             SessionNotFoundError: The caller has none of this name.
         """
-        _, runs = self._runs.of_session(caller, read_existing_session_id(session_id))
-        return [model for run in runs for model in run.models]
+        return self.list(caller, session_id).models
 
-    def save(self, caller: Caller, session_id: str) -> list[TrainedModel]:
-        """Check what was published and not checked yet, and return the models that are saved. Repeatable.
+    def list(self, caller: Caller, session_id: str) -> Listing:
+        """Return what a session has, from rows alone: no document and no model is read.
 
-        Manifests of other trainers, below the session's prefix and seen by no run, are taken in first to last.
+        Only while a conversion is under way, the bucket is asked whether it has ended.
 
         Raises:
+            SessionNotFoundError: The caller has none of this name.
+        """
+        name = read_existing_session_id(session_id)
+        _, runs = self._runs.of_session(caller, name)
+        if self._converting is not None and self._converting.take_in(caller.user_id, _models_of(runs)):
+            _, runs = self._runs.of_session(caller, name)
+        return Listing(list_models(runs), {run.id: run.document for run in runs if run.document is not None})
+
+    def save(self, caller: Caller, session_id: str) -> Listing:
+        """Take in what was published and not checked yet, and return the models that are saved. Repeatable.
+
+        Raises:
+            SessionBusyError: Another call reads a legacy document of the session.
             SessionNotFoundError: The caller has none of this name.
             ManifestInvalidError: A manifest of another trainer does not fit its files; it is not taken in.
         """
         name = read_existing_session_id(session_id)
         session_uuid, runs = self._runs.of_session(caller, name)
-        for run in runs:
-            if run.status is RunStatus.COMPLETED:
-                self.save_run(run)
-        known = {manifest_name(session_uuid, run.id) for run in runs}
-        for stored in self._store.list(results_prefix(session_uuid)):
-            is_manifest = stored.name.endswith("/manifest.json") and stored.name.count("/") == 3
-            if is_manifest and stored.name not in known:
-                self._take_in(caller.user_id, session_uuid, stored)
-        return [model for model in self.of_session(caller, name) if model.status is ModelStatus.READY]
+        for intake in self._intakes:
+            intake.take_in(caller.user_id, session_uuid, runs)
+        listing = self.list(caller, name)
+        return replace(listing, models=[one for one in listing.models if one.model.status is ModelStatus.READY])
 
-    def save_run(self, run: Run) -> Run:
-        """Read the files of a run's pending models; each becomes ready, or refused with the reason.
+    def download(self, caller: Caller, session_id: str, choice: Choice) -> SignedUrl | Conversion:
+        """Sign a download of one file of a saved model, or say how far the file is on its way.
 
-        The run must have its manifest: without it, nothing that a trainer wrote is a result.
-        """
-        prefix = run_prefix(run.session_uuid, run.id)
-        verdicts = {
-            model.id: next((fault for file in model.files if (fault := self._fault(prefix, file))), None)
-            for model in run.models
-            if model.status is ModelStatus.PENDING
-        }
-        return self._runs.mark(run.id, verdicts) if verdicts else run
-
-    def download(
-        self, caller: Caller, session_id: str, *, path: str | None, framework: str | None, form: str | None
-    ) -> SignedUrl:
-        """Sign a download of one file of a saved model.
-
-        Args:
-            path: Of the model; without it the first saved model of the framework, newest run first.
-            framework: keras or sklearn; without it and a path, the framework of the format, or keras.
-            form: keras, h5, skops or pkl; without it h5 for Keras and skops for scikit-learn.
+        Of several models that fit, a saved one of the newest run is taken. A choice that names no model takes the
+        framework of the format, or Keras; one without a format takes h5 for Keras and skops for scikit-learn.
 
         Raises:
             SessionNotFoundError: The caller has none of this name.
             ModelNotFoundError: It has no such model.
-            ModelUnavailableError: It has, but not saved or not in this format (details: available, status).
-            InvalidFieldError: An unknown framework or format.
+            ModelUnavailableError: It has, but not saved or not in this format (details: available, status, reason).
+            InvalidFieldError: An unknown framework, format or alias, or a version that is no number.
         """
-        if framework is not None and framework not in DEFAULT_FORMATS:
-            raise InvalidFieldError("type", f"must be one of {', '.join(DEFAULT_FORMATS)}")
-        if form is not None and form not in FORMATS:
-            raise InvalidFieldError("format", f"must be one of {', '.join(FORMATS)}")
-        models = self.of_session(caller, session_id)
-        if path is not None:
-            models = [model for model in models if model.path == path and framework in {None, model.framework}]
-        else:
-            wanted = framework or (FORMATS[form][0] if form else DEFAULT_FRAMEWORK)
-            models = [model for model in models if model.framework == wanted]
-        if not models:
+        version = _read_choice(choice)
+        framework = choice.framework
+        if framework is None and not choice.names_a_model:
+            framework = FORMATS[choice.form].framework if choice.form else DEFAULT_FRAMEWORK
+        entries = [
+            entry
+            for entry in self.of_session(caller, session_id)
+            if framework in {None, entry.model.framework}
+            and choice.id in {None, entry.model.id}
+            and choice.path in {None, entry.model.path}
+            and choice.name in {None, entry.model.name}
+            and version in {None, entry.model.version}
+            and (choice.alias is None or choice.alias in entry.aliases)
+        ]
+        if not entries:
             raise ModelNotFoundError
+        models = [entry.model for entry in entries]
         model = next((model for model in models if model.status is ModelStatus.READY), models[0])
-        available = [file.format for file in model.files] if model.status is ModelStatus.READY else []
-        chosen = form or DEFAULT_FORMATS[model.framework]
-        file = next((file for file in model.files if file.format == chosen), None)
-        if not available or file is None:
-            raise ModelUnavailableError(
-                f"The model is {model.status} and there is no {chosen} file of it."
-                if not available
-                else f"There is no {chosen} file of this model.",
-                available=available,
-                status=model.status,
-                path=model.path,
-            )
-        return self._sign(model, file)
+        converting = self._converting
+        if converting is None or not is_convertible(model) or (choice.form or DEFAULT_FORMATS["keras"]) != "h5":
+            return self._sign(model, _file_of(model, choice.form))
+        made = converting.to_h5(caller.user_id, model)
+        if isinstance(made, ModelFile):
+            return self._sign(model, made)
+        if made.status is ConversionStatus.PENDING:
+            return made
+        raise ModelUnavailableError(
+            f"There is no h5 file of this model: its conversion was {made.status}. {made.detail or ''}".rstrip(),
+            available=[file.format for file in model.files],
+            status=model.status,
+            reason=made.detail,
+            path=model.path,
+            conversion=made.status,
+            finding=made.finding,
+        )
 
     def _sign(self, model: TrainedModel, file: ModelFile) -> SignedUrl:
-        if self._signer is None:
-            raise ValueError("this service was built without a signer")
         # The name is made of a model's name, which is plain ASCII, and the run's id.
         file_name = f"{model.name}-{model.run_id[:8]}.{file.format}"
         return self._signer.sign(
@@ -155,149 +212,101 @@ class ModelService:
             query={"response-content-disposition": f'attachment; filename="{file_name}"'},
         )
 
-    def _take_in(self, owner: str, session_uuid: str, stored: StoredObject) -> None:
-        document, content = self._read_manifest(session_uuid, stored)
-        prefix = run_prefix(session_uuid, document["run_id"])
-        for model in document["models"]:
-            for file in model["files"]:
-                fault = self._fault(prefix, _model_file(file))
-                if fault:
-                    raise ManifestInvalidError(fault, manifest=stored.name, object=file["object"])
-        reference = {
-            "object": stored.name,
-            "generation": stored.generation,
-            "bytes": stored.size_bytes,
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }
-        # What is recorded was checked a moment ago, so nothing is left to find out about it.
-        run = self._runs.record(owner, session_uuid, reference, document)
-        pending = {model.id: None for model in run.models if model.status is ModelStatus.PENDING}
-        if pending:
-            self._runs.mark(run.id, pending)
 
-    def _read_manifest(self, session_uuid: str, stored: StoredObject) -> tuple[dict[str, Any], bytes]:
-        def refuse(text: str) -> ManifestInvalidError:
-            return ManifestInvalidError(f"{stored.name}: {text}", manifest=stored.name)
+def _models_of(runs: Iterable[Run]) -> Iterator[TrainedModel]:
+    return (model for run in runs for model in run.models)
 
-        if stored.size_bytes > LARGEST_MANIFEST_BYTES:
-            raise refuse("a manifest may have 16 MiB")
-        content = b"".join(self._store.read(stored.name, generation=stored.generation))
-        try:
-            document = json.loads(content, parse_constant=_refuse_constant)
-            _check_manifest(document, session_uuid, stored.name)
-        except (ValueError, RecursionError) as error:
-            raise refuse("is not JSON") from error
-        except _FormError as error:
-            raise refuse(str(error)) from error
-        for model in document["models"]:
-            model["files"] = model.get("files", [])
-            for file in model["files"]:
-                # Whatever its writer says: opening a pickle runs code.
-                file["loads_code"] = file["format"] == "pkl"
-        # The fingerprint of another trainer's data is in its manifest; the row keeps that of our own uploads.
-        return {"request": {}, **document, "data_set": []}, content
 
-    def _fault(self, prefix: str, file: ModelFile) -> str | None:
-        """Read a file and return what is wrong with it, or None."""
-        if not file.object_name.startswith(prefix) or "/../" in file.object_name:
-            return f"{file.object_name} does not lie below {prefix}"
-        _, magic = FORMATS[file.format]
-        sha256 = hashlib.sha256()
-        n_bytes = 0
-        head = b""
-        try:
-            for piece in self._store.read(file.object_name, generation=file.generation):
-                sha256.update(piece)
-                n_bytes += len(piece)
-                head = head or piece[: len(magic)]
-        except ObjectNotFoundError:
-            return f"{file.object_name} is missing"
-        if n_bytes != file.size_bytes:
-            return f"{file.object_name} has {n_bytes} bytes instead of {file.size_bytes}"
-        if sha256.hexdigest() != file.sha256:
-            return f"{file.object_name} has another sha256 than its manifest says"
-        if not head.startswith(magic):
-            return f"{file.object_name} is no {file.format} file"
+def list_models(runs: Iterable[Run]) -> list[ModelEntry]:
+    """Return the models of runs in their order, with the aliases that they have among each other."""
+    pairs = [(model, run) for run in runs for model in run.models]
+    latest, best = _latest(pairs), _best(pairs)
+    return [
+        ModelEntry(model, run, tuple(alias for alias, ids in ((LATEST, latest), (BEST, best)) if model.id in ids))
+        for model, run in pairs
+    ]
+
+
+def _latest(pairs: Iterable[tuple[TrainedModel, Run]]) -> set[str]:
+    """Return the ids of the ready models with the highest version of their name."""
+    found: dict[str, TrainedModel] = {}
+    for model, _ in pairs:
+        if model.version is None:
+            continue
+        other = found.get(model.name)
+        # The first of equal versions is that of the newest run.
+        if other is None or (other.version or 0) < model.version:
+            found[model.name] = model
+    return {model.id for model in found.values()}
+
+
+def _best(pairs: Iterable[tuple[TrainedModel, Run]]) -> set[str]:
+    """Return the ids of the best ready models, one per task and target."""
+    groups: dict[tuple[object, object], list[TrainedModel]] = {}
+    for model, run in pairs:
+        if model.status is ModelStatus.READY:
+            groups.setdefault((run.request.get("task"), run.request.get("target")), []).append(model)
+    best = set()
+    for models in groups.values():
+        for metric, more_is_better in MAIN_METRICS.items():
+            scored = [(value, model.id) for model in models if (value := _test_metric(model, metric)) is not None]
+            if scored:
+                # Of equals the first, which is of the newest run.
+                best.add((max if more_is_better else min)(scored, key=lambda pair: pair[0])[1])
+                break
+    return best
+
+
+def _test_metric(model: TrainedModel, metric: str) -> float | None:
+    of_test = model.metrics.get("test")
+    value = of_test.get(metric) if isinstance(of_test, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _read_choice(choice: Choice) -> int | None:
+    """Check the members that have few values; return the version."""
+    for field, value, allowed in (
+        ("type", choice.framework, DEFAULT_FORMATS),
+        ("format", choice.form, FORMATS),
+        ("alias", choice.alias, ALIASES),
+    ):
+        if value is not None and value not in allowed:
+            raise InvalidFieldError(field, f"must be one of {', '.join(allowed)}")
+    if choice.version is None:
         return None
+    if not _VERSION.fullmatch(choice.version):
+        raise InvalidFieldError("version", "must be a whole number from 1")
+    return int(choice.version)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _model_file(file: Mapping[str, Any]) -> ModelFile:
-    return ModelFile(
-        format=file["format"],
-        object_name=file["object"],
-        generation=file.get("generation"),
-        size_bytes=file["bytes"],
-        sha256=file["sha256"],
-        media_type=file["media_type"],
-        loads_code=file["loads_code"],
+def _file_of(model: TrainedModel, form: str | None) -> ModelFile:
+    # What is no model that we know is kept as it came, for who asks for exactly that.
+    is_kept = model.status is ModelStatus.READY or (model.status is ModelStatus.UNSUPPORTED and form is not None)
+    available = [file.format for file in model.files] if model.status in _WITH_FILES else []
+    default = DEFAULT_FORMATS.get(model.framework)
+    if default is None or (model.framework == "sklearn" and model.origin == "legacy"):
+        # A model of another library has what it has; of scikit-learn the old backend kept pickles only.
+        default = next(iter(available), "pkl")
+    chosen = form or default
+    file = next((file for file in model.files if file.format == chosen), None)
+    if is_kept and file is not None:
+        return file
+    reason = f" {model.status_detail}" if model.status_detail else ""
+    raise ModelUnavailableError(
+        f"There is no {chosen} file of this model."
+        if model.status is ModelStatus.READY
+        else f"The model is {model.status} and there is no {chosen} file of it.{reason}",
+        available=available,
+        status=model.status,
+        reason=model.status_detail,
+        path=model.path,
     )
 
 
-class _FormError(Exception):
-    """Another trainer's manifest has not the form that docs/results.md asks for."""
-
-
-def _demand(condition: bool, text: str) -> None:
-    if not condition:
-        raise _FormError(text)
-
-
-def _check_manifest(document: Any, session_uuid: str, object_name: str) -> None:
-    _demand(isinstance(document, dict), "must be an object")
-    # Postgres keeps no NUL in text.
-    _demand("\\u0000" not in json.dumps(document), "must not contain NUL characters")
-    _demand(document.get("schema_version") == MANIFEST_SCHEMA, f"schema_version must be {MANIFEST_SCHEMA}")
-    run_id = str(document.get("run_id"))
-    is_in_place = is_uuid(run_id) and manifest_name(session_uuid, run_id) == object_name
-    _demand(is_in_place, "run_id must be the uuid that its folder is named after")
-    _demand(document.get("session_uuid") == session_uuid, "session_uuid is that of another session")
-    _demand(document.get("status") in _STATUSES, f"status must be one of {', '.join(_STATUSES)}")
-    _demand(isinstance(document.get("request", {}), dict), "request must be an object")
-    for name in ("scalers", "charts", "tables", "models"):
-        _demand(_are_objects(document.get(name)), f"{name} must be a list of objects")
-    for model in document["models"]:
-        _check_model(model)
-    names = {model["name"] for model in document["models"]}
-    _demand(len(names) == len(document["models"]), "models must have different names")
-
-
-def _check_model(model: Mapping[str, Any]) -> None:
-    name = model.get("name")
-    is_name = isinstance(name, str) and bool(_MODEL_NAME.fullmatch(name))
-    _demand(is_name, "a model's name must be 1 to 128 of the characters A-Z a-z 0-9 . _ -")
-    _demand(model.get("framework") in tuple(DEFAULT_FORMATS), f"framework of {name} must be keras or sklearn")
-    _demand(model.get("status") in _STATUSES, f"status of {name} must be one of {', '.join(_STATUSES)}")
-    _demand(isinstance(model.get("class") or "", str), f"class of {name} must be a text")
-    _demand(isinstance(model.get("detail") or "", str), f"detail of {name} must be a text")
-    _demand(isinstance(model.get("metrics", {}), dict), f"metrics of {name} must be an object")
-    files = model.get("files", [])
-    _demand(_are_objects(files), f"files of {name} must be a list of objects")
-    _demand(bool(files) or model["status"] == "failed", f"{name} is completed and has no files")
-    for file in files:
-        _check_file(file, str(name), str(model["framework"]))
-
-
-def _check_file(file: Mapping[str, Any], name: str, framework: str) -> None:
-    formats = [form for form, (used_by, _) in FORMATS.items() if used_by == framework]
-    form = file.get("format")
-    _demand(form in formats, f"the format of a file of {name} must be one of {', '.join(formats)}")
-    _demand(isinstance(file.get("object"), str), f"object of {name}'s {form} must be an object name")
-    _demand(_is_count(file.get("bytes")), f"bytes of {name}'s {form} must be a size")
-    _demand(bool(_SHA256.fullmatch(str(file.get("sha256")))), f"sha256 of {name}'s {form} must be 64 hex digits")
-    _demand(bool(_MEDIA_TYPE.fullmatch(str(file.get("media_type")))), f"media_type of {name}'s {form} is none")
-    _demand(_is_count(file.get("generation", 0)), f"generation of {name}'s {form} must be a number")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _are_objects(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+def is_convertible(model: TrainedModel) -> bool:
+    """Say whether a model could have an .h5 file and has none."""
+    formats = {file.format for file in model.files}
+    return model.status is ModelStatus.READY and "keras" in formats and "h5" not in formats
 
 
 def total_bytes(models: Iterable[TrainedModel]) -> int:

@@ -6,29 +6,26 @@ row-level security decides what exists. "Not found" is an error in `get`-like me
 change" in `delete`-like ones. Every write is one transaction and safe to repeat.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from shared.records import (
-    AssembledObject,
-    AssemblyClaim,
-    Caller,
-    DataFile,
-    NewUpload,
-    PageKey,
-    ResultItem,
-    ResultKind,
+from shared.records.callers import Caller
+from shared.records.documents import DocumentClaim, JsonEvent
+from shared.records.objects import SignedUrl, StoredObject
+from shared.records.results import ResultItem, ResultKind
+from shared.records.sessions import PageKey, Session
+from shared.records.training import (
+    Conversion,
+    CurvePoint,
     Run,
-    Session,
-    SignedUrl,
-    StoredObject,
     TrainingClaim,
     TrainingOutcome,
     TrainingRequest,
     TrainingTask,
-    Upload,
 )
+from shared.records.uploads import AssembledObject, AssemblyClaim, DataFile, NewUpload, Upload
 
 
 class SessionRepository(Protocol):
@@ -223,6 +220,15 @@ class ObjectStore(Protocol):
             ObjectExistsError: There is one of that name.
         """
 
+    def writing(self, name: str, content_type: str) -> AbstractContextManager[BinaryIO]:
+        """Create an object of what is written inside the block, memory bounded.
+
+        There is no object before the block ends, and none if it raises or is killed. The file can only be written.
+
+        Raises:
+            ObjectExistsError: There is one of that name; raised inside the block or at its end.
+        """
+
     def read(self, name: str, *, generation: int | None = None, start: int = 0) -> Iterator[bytes]:
         """Stream an object's bytes from `start` in pieces of up to 1 MiB, memory bounded.
 
@@ -252,7 +258,24 @@ class UrlSigner(Protocol):
         """Sign one request; it must then carry exactly these headers."""
 
 
-class TrainingRepository(Protocol):
+class ResultRepository(Protocol):
+    """Reads what trainers described."""
+
+    def results(
+        self, caller: Caller, session_id: str, kind: ResultKind, *, of_all_runs: bool = False
+    ) -> list[ResultItem]:
+        """Return one list of results of the newest run that has any, in the trainer's order; none without a run.
+
+        With `of_all_runs`, those of every run, newest first.
+
+        Those are completed runs, and cancelled ones of which a model was finished before.
+
+        Raises:
+            SessionNotFoundError: The caller has no such session.
+        """
+
+
+class TrainingRepository(ResultRepository, Protocol):
     """Keeps runs, their models and results. Leases work as those of uploads do."""
 
     def start(self, owner: str, session_id: str, request: TrainingRequest) -> tuple[Run, Sequence[TrainingTask]]:
@@ -279,12 +302,25 @@ class TrainingRepository(Protocol):
             ModelNotFoundError: There is none, or its session is being deleted.
         """
 
-    def report(self, model_id: str, lease_token: str, lease_s: int, progress: float) -> None:
+    def report(
+        self,
+        model_id: str,
+        lease_token: str,
+        lease_s: int,
+        progress: float,
+        *,
+        curve: Mapping[str, Any],
+        remaining_s: int | None,
+    ) -> None:
         """Note progress and extend the lease.
+
+        Args:
+            curve: The whole curve so far; see TrainedModel.
+            remaining_s: What is probably left [s], if that is known.
 
         Raises:
             ModelNotFoundError: There is none, or its session is being deleted.
-            LeaseLostError: Another call has taken over.
+            LeaseLostError: Another call has taken over, or the run was cancelled.
         """
 
     def release(self, model_id: str, lease_token: str) -> None:
@@ -304,8 +340,25 @@ class TrainingRepository(Protocol):
     def fail(self, model_id: str, lease_token: str, detail: str) -> tuple[Run, bool]:
         """Note why training failed; otherwise as `publish`."""
 
+    def cancel(self, owner: str, session_id: str) -> tuple[Run, Sequence[TrainingTask]]:
+        """Cancel the session's run in progress, so that it can be trained again at once.
+
+        Models that are not finished become `cancelled`, and who trains them loses the lease. Models that were finished
+        before stay. Repeating it changes nothing.
+
+        Returns:
+            The run, and the task that publishes what was finished, as long as that is not done.
+
+        Raises:
+            SessionNotFoundError: The owner has no such session.
+            RunNotFoundError: It has not been trained.
+            TrainingFinishedError: Its newest run has ended by itself (details: run_id, status).
+        """
+
     def complete(self, run_id: str, manifest: Mapping[str, Any], document: Mapping[str, Any]) -> Run:
         """Record a run's manifest and results, and move its session on. Repeating it changes nothing.
+
+        A cancelled run stays cancelled, and a session that is being trained again stays in training.
 
         Raises:
             RunNotFoundError: There is none, or its session is being deleted.
@@ -324,7 +377,9 @@ class TrainingRepository(Protocol):
         """Make pending models ready (None) or refused (the reason), by model id. Repeating it changes nothing."""
 
     def newest(self, caller: Caller, session_id: str) -> Run | None:
-        """Return the newest run of a session, without what its models published; None before the first.
+        """Return the newest run of a session, with the curves of its models and without what they published.
+
+        None before the first.
 
         Raises:
             SessionNotFoundError: The caller has no such session.
@@ -337,11 +392,110 @@ class TrainingRepository(Protocol):
             SessionNotFoundError: The caller has no such session.
         """
 
-    def results(self, caller: Caller, session_id: str, kind: ResultKind) -> list[ResultItem]:
-        """Return one list of results of the newest completed run, in the trainer's order; none without a run.
+
+class DocumentRepository(Protocol):
+    """Keeps legacy documents: their states and leases, and those that lie in the database themselves."""
+
+    def claim(self, owner: str, run_id: str, lease_token: str, lease_s: int) -> DocumentClaim:
+        """Take an unread document, or one whose lease ran out, for reading.
+
+        Exactly one of several simultaneous callers gets CLAIMED; the others get BUSY, or DONE once it is read or
+        refused.
 
         Raises:
-            SessionNotFoundError: The caller has no such session.
+            RunNotFoundError: The owner has no such document, or its session is being deleted.
+        """
+
+    def read(self, owner: str, run_id: str) -> Iterator[bytes]:
+        """Stream a document that lies in the database, as JSON in UTF-8."""
+
+    def release(self, run_id: str, lease_token: str) -> None:
+        """Give a claimed document back; nothing happens if the lease was lost."""
+
+    def record(
+        self, owner: str, run_id: str, lease_token: str, reference: Mapping[str, Any], document: Mapping[str, Any]
+    ) -> None:
+        """Record what was found, all of it or nothing, and mark the document read. Repeating it changes nothing.
+
+        Args:
+            reference: What was read: object, generation, bytes, sha256.
+            document: models, scalers, charts, tables: lists of what rows are made of; detail: what lists show of it.
+
+        Raises:
+            RunNotFoundError: Its session is being deleted, or gone.
+            LeaseLostError: Another call has taken over.
+        """
+
+    def refuse(self, owner: str, run_id: str, lease_token: str, detail: Mapping[str, Any]) -> None:
+        """Mark a document refused, with the reason. Repeating it changes nothing; raises as `record` does."""
+
+
+class DocumentParser(Protocol):
+    """Reads JSON in a stream."""
+
+    def parse(self, pieces: Iterable[bytes]) -> Iterator[tuple[JsonEvent, Any]]:
+        """Read one JSON document of any size with bounded memory.
+
+        Yields:
+            An event and its value: of a key and a text the text, of a number an int or a float (NaN and the infinities
+            too, which JSON has not, but many writers), of a literal True, False or None. A text of more than 64 KiB may
+            come in parts: LONG_TEXT with its first bytes, MORE_TEXT with the others, END_TEXT.
+
+        Raises:
+            JsonError: It is not JSON; what came before it was yielded.
+        """
+
+
+class KerasConverter(Protocol):
+    """Writes Keras models in their old form."""
+
+    def to_h5(self, archive: bytes) -> bytes | None:
+        """Return the HDF5 file, without optimizer, of a `.keras` archive that was inspected; None if it cannot be made.
+
+        The same archive gives the same bytes.
+        """
+
+
+class ConversionRepository(Protocol):
+    """Keeps what becomes of models that were asked for in another format."""
+
+    def begin(self, owner: str, model_id: str, patience_s: int) -> Conversion:
+        """Note that a model is to be converted, or return how far that is.
+
+        An attempt that began more than `patience_s` ago and was not finished is followed by another; after three the
+        conversion has failed.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model, or its session is being deleted.
+        """
+
+    def finish(
+        self, owner: str, model_id: str, conversion: Conversion, file: Mapping[str, Any] | None = None
+    ) -> Conversion:
+        """Note how an attempt ended, and add the file it made to the model's.
+
+        Repeating it changes nothing; nor does an attempt that is not the newest.
+
+        Returns:
+            What is noted now.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model, or its session is being deleted.
+        """
+
+
+class JobQueue(Protocol):
+    """Hands jobs to one function, each at least once."""
+
+    def enqueue(self, name: str, body: Mapping[str, Any]) -> None:
+        """Queue a job; one that was queued before under its name is not queued again.
+
+        Args:
+            name: Of letters, digits and dashes.
+            body: What the function gets, as JSON.
+
+        Raises:
+            QueueUnavailableError: The queue does not answer.
         """
 
 
@@ -356,6 +510,13 @@ class TaskQueue(Protocol):
         """
 
 
+class Progress(Protocol):
+    """What a trainer calls while it works; what it raises ends the training."""
+
+    def __call__(self, done: float, point: CurvePoint | None = None, /) -> None:
+        """Take how much is done, 0 to 1, and, after a step of training, a point of the learning curve."""
+
+
 class Trainer(Protocol):
     """Trains one model."""
 
@@ -365,25 +526,46 @@ class Trainer(Protocol):
         request: TrainingRequest,
         data_set: Sequence[DataFile],
         folder: Path,
-        progress: Callable[[float], None],
+        progress: Progress,
     ) -> TrainingOutcome:
         """Read the tables, train, evaluate, and write the model's files into `folder`.
 
         The same request on the same data gives the same metrics.
 
         Args:
-            progress: Called with 0 to 1 every few seconds; what it raises ends the training.
+            progress: Called every few seconds, and after every epoch or iteration with its losses.
 
         Raises:
             DataSetError: The data cannot be trained on; the text says why.
         """
 
 
+class ChartRenderer(Protocol):
+    """Draws what shared/chart_templates.py makes of charts."""
+
+    def png(self, spec: Mapping[str, Any], scale: float) -> bytes:
+        """Return a PNG with `scale` pixels for each of the specification's.
+
+        Raises:
+            ChartInvalidError: It cannot be drawn.
+        """
+
+    def svg(self, spec: Mapping[str, Any]) -> bytes:
+        """Return an SVG in UTF-8.
+
+        Raises:
+            ChartInvalidError: It cannot be drawn.
+        """
+
+
 class TableReader(Protocol):
     """Describes tables for plots."""
 
-    def describe(self, file: DataFile, points: int) -> Mapping[str, Any]:
+    def describe(self, file: DataFile, points: int, chosen: Collection[str] | None = None) -> Mapping[str, Any]:
         """Return n_rows, is_sampled and, for each column, statistics and a series of at most `points` points.
+
+        Args:
+            chosen: Names of columns to describe; None describes all.
 
         Raises:
             DataSetError: The file is not the table it claims to be.

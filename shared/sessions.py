@@ -1,4 +1,6 @@
-"""The rules of sessions: create, read, list, delete. Finalizing belongs to uploads (shared/uploads.py)."""
+"""The rules of sessions: create, read, list, delete. Finalizing needs the uploads: shared/assembly.py."""
+
+from __future__ import annotations
 
 import base64
 import json
@@ -6,23 +8,27 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import InvalidFieldError, InvalidPageTokenError, SessionNotFoundError
 from shared.fields import is_uuid, read_session_id
-from shared.ports import ObjectStore, SessionRepository, UploadRepository
-from shared.records import (
-    Caller,
-    CallerKind,
-    PageKey,
-    Session,
-    Upload,
+from shared.publication import results_prefix
+from shared.records.callers import Caller, CallerKind
+from shared.records.objects import (
+    archives_prefix,
     chunks_prefix,
+    conversions_prefix,
     data_sets_prefix,
     models_prefix,
-    results_prefix,
+    pictures_prefix,
     steps_prefix,
 )
+from shared.records.sessions import PageKey, Session
+from shared.records.uploads import Upload
+
+if TYPE_CHECKING:
+    # Only type checkers need the protocols; a bundle may have 100 KiB.
+    from shared.ports import ObjectStore, SessionRepository, UploadRepository
 
 LONGEST_METADATA_CHARACTERS = 16_384
 DEEPEST_METADATA_LEVELS = 64
@@ -121,8 +127,8 @@ class SessionService:
         prefixes = [prefix(upload_id) for prefix in (chunks_prefix, steps_prefix) for upload_id in upload_ids]
         prefixes.append(data_sets_prefix(session_uuid))
         n_objects = sum(self._upload_store.delete(self._upload_store.list(prefix)) for prefix in prefixes)
-        for prefix in (results_prefix(session_uuid), models_prefix(session_uuid)):
-            n_objects += self._artifact_store.delete(self._artifact_store.list(prefix))
+        for prefix in (archives_prefix, conversions_prefix, results_prefix, models_prefix, pictures_prefix):
+            n_objects += self._artifact_store.delete(self._artifact_store.list(prefix(session_uuid)))
         return Deletion(self._sessions.finish_delete(owner, session_uuid), n_objects)
 
     def finish_deletions(self, *, max_age_hours: int, limit: int) -> int:

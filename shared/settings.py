@@ -88,7 +88,7 @@ class QueueSettings:
 
     Attributes:
         queue: projects/P/locations/L/queues/Q.
-        target_url: Base address of run-training.
+        target_url: Base address of the function that does the work.
         tasks_email: Service account whose token the queue sends.
         oidc_audience: Audience of that token.
         emulator_host: host:port of an emulator, or empty.
@@ -135,6 +135,9 @@ class _Reader:
 # and keys behind signBlob are only good for 12 hours:
 # https://docs.cloud.google.com/storage/docs/authentication/creating-signatures
 LONGEST_SIGNED_URL_S = 12 * 3600
+
+
+DEFAULT_STORAGE_URL = "https://storage.googleapis.com"
 
 
 def supabase_settings(environ: Mapping[str, str]) -> SupabaseSettings:
@@ -190,6 +193,11 @@ def buckets(environ: Mapping[str, str]) -> Buckets:
     return names
 
 
+def storage_origin(environ: Mapping[str, str]) -> str:
+    """Read STORAGE_PUBLIC_URL, for functions that only know signed addresses."""
+    return environ.get("STORAGE_PUBLIC_URL", "").strip().rstrip("/") or DEFAULT_STORAGE_URL
+
+
 def storage_settings(environ: Mapping[str, str]) -> StorageSettings:
     """Read the buckets, STORAGE_PUBLIC_URL, the signer and SIGNED_URL_SECONDS.
 
@@ -200,7 +208,7 @@ def storage_settings(environ: Mapping[str, str]) -> StorageSettings:
     settings = StorageSettings(
         uploads_bucket=read.text("UPLOADS_BUCKET"),
         artifacts_bucket=read.text("ARTIFACTS_BUCKET"),
-        public_url=read.text("STORAGE_PUBLIC_URL", "https://storage.googleapis.com").rstrip("/"),
+        public_url=storage_origin(environ),
         signer_key_file=read.text("SIGNER_KEY_FILE", ""),
         signer_email=read.text("SIGNER_EMAIL", ""),
         signed_url_seconds=read.seconds("SIGNED_URL_SECONDS", 3600, LONGEST_SIGNED_URL_S),
@@ -211,8 +219,11 @@ def storage_settings(environ: Mapping[str, str]) -> StorageSettings:
     return settings
 
 
-def queue_settings(environ: Mapping[str, str]) -> QueueSettings:
-    """Read TASKS_QUEUE, TASKS_TARGET_URL, TASKS_EMAIL, OIDC_AUDIENCE and CLOUD_TASKS_EMULATOR_HOST.
+def queue_settings(environ: Mapping[str, str], target: str = "TASKS_TARGET_URL") -> QueueSettings:
+    """Read TASKS_QUEUE, the target's address, TASKS_EMAIL, OIDC_AUDIENCE and CLOUD_TASKS_EMULATOR_HOST.
+
+    Args:
+        target: Name of the variable that says where the function answers that does the work.
 
     Raises:
         SettingsError: Something is missing.
@@ -220,7 +231,7 @@ def queue_settings(environ: Mapping[str, str]) -> QueueSettings:
     read = _Reader(environ)
     settings = QueueSettings(
         queue=read.text("TASKS_QUEUE"),
-        target_url=read.text("TASKS_TARGET_URL").rstrip("/"),
+        target_url=read.text(target).rstrip("/"),
         tasks_email=read.text("TASKS_EMAIL"),
         oidc_audience=read.text("OIDC_AUDIENCE"),
         emulator_host=read.text("CLOUD_TASKS_EMULATOR_HOST", ""),

@@ -10,12 +10,12 @@ import re
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from shared.errors import DataSetError
+from shared.threads import RequestThreads
 
 # As much of a table as is read to find out how it is written.
 HEAD_BYTES = 1 << 18
@@ -261,7 +261,7 @@ def _type_of(texts: Sequence[str]) -> str:
     present = [text for text in texts if text not in MISSING_CELLS]
     if not present:
         return "empty"
-    for name, fits in (("integer", _is_integer), ("number", is_number), ("boolean", _is_boolean), ("date", _is_date)):
+    for name, fits in (("integer", _is_integer), ("number", is_number), ("boolean", _is_boolean), ("date", is_date)):
         if all(map(fits, present)):
             return name
     return "text"
@@ -280,12 +280,23 @@ def _is_boolean(text: str) -> bool:
     return text.lower() in _BOOLEANS
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
+    """Say whether a cell is a date, or a date and a time of day, as ISO 8601 writes them."""
     return _DATE.fullmatch(text) is not None
 
 
 def _is_blank(row: Sequence[str]) -> bool:
     return not row or (len(row) == 1 and not row[0].strip(" \t"))
+
+
+def first_bytes(pieces: Iterator[bytes]) -> bytes:
+    """Take pieces until there is enough to see how a table is written."""
+    head = bytearray()
+    for piece in pieces:
+        head += piece
+        if len(head) >= HEAD_BYTES:
+            break
+    return bytes(head)
 
 
 def read_ahead(pieces: Iterable[bytes], *, most: int = 4) -> Iterator[bytes]:
@@ -294,7 +305,7 @@ def read_ahead(pieces: Iterable[bytes], *, most: int = 4) -> Iterator[bytes]:
     What the source raises is raised here, in its place. A caller that stops early waits for the pieces on their way.
     """
     source = iter(pieces)
-    with ThreadPoolExecutor(1) as pool:
+    with RequestThreads(1) as pool:
         coming = deque(pool.submit(next, source, None) for _ in range(most))
         while (piece := coming.popleft().result()) is not None:
             coming.append(pool.submit(next, source, None))

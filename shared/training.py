@@ -4,17 +4,22 @@ A run is complete when its manifest is in the bucket: the files of every model c
 create-only. Killed at any point and delivered again by the queue, the same tasks end in one manifest.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
+import math
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from shared import publication
 from shared.errors import (
     DataSetError,
     InvalidFieldError,
@@ -27,36 +32,39 @@ from shared.errors import (
     ServiceError,
     SessionNotFinalizedError,
 )
-from shared.fields import is_uuid, read_existing_session_id, read_integer, read_list, read_text
-from shared.ports import ObjectStore, SessionRepository, TaskQueue, Trainer, TrainingRepository, UploadRepository
-from shared.records import (
-    MANIFEST_SCHEMA,
-    TRAINABLE_MODELS,
-    Caller,
-    ClaimOutcome,
-    DataFile,
+from shared.fields import is_uuid, read_existing_session_id
+from shared.learning_curves import LearningCurve
+from shared.publication import manifest_name, run_prefix
+from shared.records.callers import Caller
+from shared.records.claims import ClaimOutcome
+from shared.records.objects import StoredObject, model_prefix
+from shared.records.sessions import SessionStatus
+from shared.records.training import (
+    CurvePoint,
+    LearningTask,
     ModelStatus,
     Run,
-    SessionStatus,
-    StoredObject,
     TrainedModel,
     TrainingOutcome,
     TrainingRequest,
     WrittenFile,
-    data_files,
-    manifest_name,
-    model_prefix,
-    run_prefix,
+    read_training_request,
 )
-from shared.tables import MISSING_CELLS, detect_format, is_number, read_head
+from shared.records.uploads import DataFile, data_files
+from shared.tables import detect_format, read_head
+from shared.training_requests import TableHead, read_training_fields, settle_request
 
-DEFAULT_TEST_FRACTION = 0.2
-TEST_FRACTIONS = (0.05, 0.5)
-DEFAULT_SEED = 42
-# numpy, and with it scikit-learn and Keras, takes seeds of 32 bits.
-LARGEST_SEED = 2**32 - 1
-# With fewer, a held-out part says nothing.
-LEAST_ROWS = 10
+if TYPE_CHECKING:
+    # Only type checkers need the protocols; a bundle may have 100 KiB.
+    from shared.ports import (
+        ObjectStore,
+        SessionRepository,
+        TaskQueue,
+        Trainer,
+        TrainingRepository,
+        UploadRepository,
+    )
+
 HEAD_BYTES = 1 << 20
 # A model whose task has been silent this long may be taken up by another one.
 LEASE_S = 90
@@ -65,7 +73,10 @@ REPORT_EVERY_S = 1.0
 LONGEST_TRAINING_S = 25 * 60
 # Training counts up to here; writing the files takes the rest.
 TRAINED = 0.95
-_NAMED_COLUMNS = 30
+# Before, how long the rest takes is a guess.
+LEAST_KNOWN = 0.05
+# As the database is patient with tasks (private.task_patience): who was silent for longer than this is probably dead.
+STALLED_AFTER = timedelta(minutes=10)
 
 
 class TrainingService:
@@ -85,16 +96,7 @@ class TrainingService:
         self._uploads = uploads
         self._upload_store = upload_store
 
-    def start(
-        self,
-        caller: Caller,
-        session_id: str,
-        *,
-        target: Any,
-        models: Any = None,
-        test_fraction: Any = None,
-        seed: Any = None,
-    ) -> Run:
+    def start(self, caller: Caller, session_id: str, *, target: Any, **fields: Any) -> Run:
         """Begin a run, one queued task per model.
 
         Repeating a request that is being worked on returns its run and queues again what nobody works on, so a call
@@ -102,12 +104,10 @@ class TrainingService:
 
         Args:
             target: Column to predict.
-            models: Names of models; all of them if None.
-            test_fraction: Part of the rows held out, 0.05 to 0.5; 0.2 if None.
-            seed: 0 to 2**32 - 1; 42 if None.
+            fields: What `read_training_fields` takes beside it.
 
         Raises:
-            InvalidFieldError: A value that is not allowed, a target that is no numeric column of the tables.
+            InvalidFieldError: A value that is not allowed, a column that does not fit the task.
             SessionNotFoundError: The caller has none of this name.
             SessionNotFinalizedError: It still takes uploads.
             DataSetError: The tables cannot be trained on.
@@ -115,11 +115,12 @@ class TrainingService:
             SubscriptionRequiredError: The caller has no active subscription.
             QueueUnavailableError: The run is recorded, but not all of its tasks are queued; repeat the call.
         """
-        request = _read_request(target, models, test_fraction, seed)
+        asked = read_training_fields(target=target, **fields)
         session = self._sessions.get(caller, read_existing_session_id(session_id))
         if session.status in {SessionStatus.INITIALIZED, SessionStatus.UPLOADING}:
             raise SessionNotFinalizedError(status=session.status)
-        self._check_tables(data_files(self._uploads.of_session(caller, session.session_id)), request.target)
+        files = data_files(self._uploads.of_session(caller, session.session_id))
+        request = settle_request(asked, [self._read_head(file) for file in files])
         run, tasks = self._runs.start(caller.user_id, session.session_id, request)
         for task in tasks:
             self._queue.enqueue(task)
@@ -137,37 +138,23 @@ class TrainingService:
             raise RunNotFoundError
         return run
 
-    def _check_tables(self, files: Sequence[DataFile], target: str) -> None:
-        """Find at the beginning of the tables what would otherwise only fail in the queue."""
-        columns: dict[str, None] = {}
-        others: set[str] = set()
-        n_rows = 0
-        for file in files:
-            header, rows, has_all = self._read_head(file)
-            columns.update(dict.fromkeys(header))
-            if target not in header:
-                continue
-            at = header.index(target)
-            texts = [row[at].strip() if at < len(row) else "" for row in rows]
-            _check_numeric(target, texts)
-            others |= {
-                name
-                for index, name in enumerate(header)
-                if index != at and _is_numeric([row[index].strip() for row in rows if index < len(row)])
-            }
-            n_rows += sum(text not in MISSING_CELLS for text in texts) if has_all else file.n_rows
-        if not columns:
-            raise DataSetError("The session has no table to train on.")
-        if target not in columns:
-            raise InvalidFieldError("target", f"there is no column {target!r}; there are {_name_some(list(columns))}")
-        if not others:
-            raise DataSetError(f"There is no numeric column beside {target!r} to learn from.")
-        if n_rows < LEAST_ROWS:
-            raise DataSetError(
-                f"At least {LEAST_ROWS} rows with a value of {target!r} are needed; there are {n_rows}.", rows=n_rows
-            )
+    def cancel(self, caller: Caller, session_id: str) -> Run:
+        """Cancel the run in progress; cancelling again answers the same run.
 
-    def _read_head(self, file: DataFile) -> tuple[list[str], list[list[str]], bool]:
+        What was finished before stays and is published by a task of its own, while the session can be trained again.
+
+        Raises:
+            SessionNotFoundError: The caller has none of this name.
+            RunNotFoundError: It has not been trained.
+            TrainingFinishedError: The run is over already.
+            QueueUnavailableError: The run is cancelled; repeat the call to have its finished models published.
+        """
+        run, tasks = self._runs.cancel(caller.user_id, read_existing_session_id(session_id))
+        for task in tasks:
+            self._queue.enqueue(task)
+        return run
+
+    def _read_head(self, file: DataFile) -> TableHead:
         content = b""
         try:
             for piece in self._upload_store.read(file.object_name, generation=file.generation):
@@ -180,7 +167,12 @@ class TrainingService:
         table_format = detect_format(file.file_name, file.content_type, content)
         header, rows = read_head(content, table_format, is_whole=is_whole)
         # Of a compressed table, only the beginning is unpacked.
-        return header, rows, is_whole and table_format.compression is None
+        return TableHead(header, rows, file.n_rows, is_whole and table_format.compression is None)
+
+
+def is_stalled(run: Run, now: datetime) -> bool:
+    """Say whether a run is in progress by its status, and no task has given a sign of life for ten minutes."""
+    return not run.is_over and now - run.last_sign_of_life > STALLED_AFTER
 
 
 @dataclass(frozen=True)
@@ -217,8 +209,8 @@ class TrainingRunner:
     def run(self, model_id: Any) -> TaskResult:
         """Train a model, publish its files, and complete the run if it was the last.
 
-        Returns normally when the queue has nothing more to do: also where the session was deleted meanwhile, or
-        another task took over; what this task wrote is deleted then.
+        Returns normally when the queue has nothing more to do: also where the session was deleted or the run cancelled
+        meanwhile, or another task took over; what this task wrote is deleted then.
 
         Raises:
             InvalidFieldError: Not a model id.
@@ -245,8 +237,11 @@ class TrainingRunner:
                 return TaskResult("gone", None)
             except LeaseLostError:
                 self._delete(prefix)
-                return TaskResult("taken over", None)
-        if are_finished and not run.is_over:
+                return TaskResult("lease lost", None)
+        if _model_of(run, model_id).status is ModelStatus.CANCELLED:
+            # What a task left that died before it could notice.
+            self._delete(model_prefix(run.session_uuid, run.id, _model_of(run, model_id).name))
+        if are_finished and run.awaits_manifest:
             try:
                 run = self._complete(run)
             except RunNotFoundError:
@@ -274,56 +269,41 @@ class TrainingRunner:
         return finished
 
     def _train_and_write(self, run: Run, model: TrainedModel, prefix: str, lease_token: str) -> dict[str, Any]:
-        report = self._reporter(model.id, lease_token)
+        report = _Reporter(self._runs, model.id, lease_token, self._lease_s, self._clock)
         with tempfile.TemporaryDirectory(prefix="training-") as folder:
             outcome = self._trainer.train(
-                model.name, _request_of(run), run.data_set, Path(folder), lambda done: report(done * TRAINED)
+                model.name,
+                read_training_request(run.request),
+                run.data_set,
+                Path(folder),
+                lambda done, point=None: report(done * TRAINED, point),
             )
+            report.catch_up()
             files = []
             for file in outcome.files:
                 files.append(self._write_file(prefix, file))
                 report(TRAINED)
         return _published(model, outcome, files)
 
-    def _reporter(self, model_id: str, lease_token: str) -> Callable[[float], None]:
-        started_at = reported_at = self._clock()
-
-        def report(progress: float) -> None:
-            nonlocal reported_at
-            now = self._clock()
-            if now - started_at > LONGEST_TRAINING_S:
-                raise DataSetError(
-                    f"Training takes longer than {LONGEST_TRAINING_S // 60} minutes; send fewer rows or columns."
-                )
-            if now - reported_at >= REPORT_EVERY_S:
-                reported_at = now
-                self._runs.report(model_id, lease_token, self._lease_s, min(max(progress, 0.0), 1.0))
-
-        return report
-
     def _write_file(self, prefix: str, file: WrittenFile) -> dict[str, Any]:
-        sha256 = hashlib.sha256()
         with file.path.open("rb") as content:
-            while piece := content.read(1 << 20):
-                sha256.update(piece)
+            sha256 = publication.sha256_of(content)
             content.seek(0)
             # Every attempt has a folder of its own, so this cannot meet another one's file.
             stored = self._store.write(f"{prefix}model.{file.format}", content, file.media_type)
-        return {
-            "role": "model",
-            "format": file.format,
-            "object": stored.name,
-            "generation": stored.generation,
-            "bytes": stored.size_bytes,
-            "crc32c": stored.crc32c,
-            "sha256": sha256.hexdigest(),
-            "media_type": file.media_type,
-            "loads_code": file.loads_code,
-        }
+        return publication.file_entry(
+            file.format,
+            stored.name,
+            size_bytes=stored.size_bytes,
+            sha256=sha256,
+            generation=stored.generation,
+            crc32c=stored.crc32c,
+            media_type=file.media_type,
+        )
 
     def _complete(self, run: Run) -> Run:
         name = manifest_name(run.session_uuid, run.id)
-        content = json.dumps(_manifest(run), sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+        content = publication.manifest_bytes(_manifest(run))
         try:
             stored = self._store.write(name, content, "application/json")
         except ObjectExistsError:
@@ -343,53 +323,66 @@ class TrainingRunner:
         self._store.delete(self._store.list(prefix))
 
 
-def _read_request(target: Any, models: Any, test_fraction: Any, seed: Any) -> TrainingRequest:
-    names = list(TRAINABLE_MODELS) if models is None else read_list(models, "models", longest=len(TRAINABLE_MODELS))
-    for name in names:
-        if not isinstance(name, str) or name not in TRAINABLE_MODELS:
-            raise InvalidFieldError("models", f"must be some of {', '.join(TRAINABLE_MODELS)}")
-    if len(set(names)) < len(names):
-        raise InvalidFieldError("models", "must not name a model twice")
-    fraction = DEFAULT_TEST_FRACTION if test_fraction is None else test_fraction
-    if not isinstance(fraction, int | float) or isinstance(fraction, bool):
-        raise InvalidFieldError("testFraction", "must be a number")
-    least, most = TEST_FRACTIONS
-    if not least <= fraction <= most:
-        raise InvalidFieldError("testFraction", f"must be from {least} to {most}")
-    return TrainingRequest(
-        target=read_text(target, "target", longest=1000),
-        models=tuple(name for name in TRAINABLE_MODELS if name in names),
-        test_fraction=float(fraction),
-        seed=DEFAULT_SEED if seed is None else read_integer(seed, "seed", least=0, most=LARGEST_SEED),
-    )
+class _Reporter:
+    """Notes progress and the learning curve of one model, at most once a second, and keeps its lease alive."""
 
+    def __init__(
+        self,
+        runs: TrainingRepository,
+        model_id: str,
+        lease_token: str,
+        lease_s: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._runs = runs
+        self._model_id = model_id
+        self._lease_token = lease_token
+        self._lease_s = lease_s
+        self._clock = clock
+        self._started_at = self._reported_at = clock()
+        self._curve = LearningCurve()
+        self._progress = 0.0
+        self._is_behind = False
 
-def _is_numeric(texts: Sequence[str]) -> bool:
-    present = [text for text in texts if text not in MISSING_CELLS]
-    return bool(present) and all(is_number(text) for text in present)
+    def __call__(self, done: float, point: CurvePoint | None = None, /) -> None:
+        """Note how much is done, 0 to 1.
 
+        Raises:
+            DataSetError: It takes too long.
+            LeaseLostError: Another task has taken over, or the run was cancelled.
+            ModelNotFoundError: The session is being deleted.
+        """
+        self._progress = min(max(done, 0.0), 1.0)
+        if point is not None:
+            self._curve.add(point)
+            self._is_behind = True
+        now = self._clock()
+        if now - self._started_at > LONGEST_TRAINING_S:
+            raise DataSetError(
+                f"Training takes longer than {LONGEST_TRAINING_S // 60} minutes; send fewer rows or columns."
+            )
+        if now - self._reported_at >= REPORT_EVERY_S:
+            self._report(now)
 
-def _check_numeric(target: str, texts: Sequence[str]) -> None:
-    for row, text in enumerate(texts, start=1):
-        if text not in MISSING_CELLS and not is_number(text):
-            shown = text if len(text) <= 40 else f"{text[:40]}..."
-            raise InvalidFieldError("target", f"column {target!r} is not numeric: row {row} holds {shown!r}")
+    def catch_up(self) -> None:
+        """Note the last points of the curve, which came sooner after the ones before than is reported."""
+        if self._is_behind:
+            self._report(self._clock())
 
-
-def _name_some(columns: Sequence[str]) -> str:
-    rest = len(columns) - _NAMED_COLUMNS
-    return ", ".join(columns[:_NAMED_COLUMNS]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _request_of(run: Run) -> TrainingRequest:
-    request = run.request
-    return TrainingRequest(
-        target=request["target"],
-        models=tuple(request["models"]),
-        test_fraction=request["test_fraction"],
-        seed=request["seed"],
-        task=request["task"],
-    )
+    def _report(self, now: float) -> None:
+        self._reported_at = now
+        self._is_behind = False
+        remaining_s = None
+        if self._progress >= LEAST_KNOWN:
+            remaining_s = math.ceil((now - self._started_at) * (1 - self._progress) / self._progress)
+        self._runs.report(
+            self._model_id,
+            self._lease_token,
+            self._lease_s,
+            self._progress,
+            curve=self._curve.document(),
+            remaining_s=remaining_s,
+        )
 
 
 def _model_of(run: Run, model_id: str) -> TrainedModel:
@@ -397,88 +390,70 @@ def _model_of(run: Run, model_id: str) -> TrainedModel:
 
 
 def _published(model: TrainedModel, outcome: TrainingOutcome, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        "id": model.id,
-        "name": model.name,
-        "class": outcome.class_name,
-        "framework": model.framework,
-        "status": "completed",
-        "detail": None,
-        "files": list(files),
-        "metrics": outcome.metrics,
-        "signature": outcome.signature,
-        "scalers": list(outcome.scalers),
-        "charts": list(outcome.charts),
+    return publication.model_entry(
+        model.name,
+        model.framework,
+        outcome.class_name,
+        files,
+        outcome.metrics,
+        id=model.id,
+        signature=outcome.signature,
+        scalers=list(outcome.scalers),
+        charts=list(outcome.charts),
+        tables=list(outcome.tables),
         **outcome.description,
-    }
+    )
 
 
 def _manifest(run: Run) -> dict[str, Any]:
     """Describe a run whose models are finished. The same run gives the same bytes, whoever writes them, whenever."""
-    models, scalers, charts = [], [], []
+    models, scalers, charts, tables = [], [], [], []
+    baselines: dict[str, Mapping[str, Mapping[str, float]]] = {}
     environment: dict[str, str] = {}
     for model in run.models:
-        if model.status is ModelStatus.FAILED:
+        if not model.files:
             models.append(
-                {
-                    "id": model.id,
-                    "name": model.name,
-                    "framework": model.framework,
-                    "status": "failed",
-                    "detail": model.status_detail,
-                }
+                publication.unfinished_model_entry(
+                    model.name, model.framework, model.status.value, model.status_detail, id=model.id
+                )
             )
             continue
         published = dict(model.published)
         scalers += published["scalers"]
         charts += published.pop("charts")
+        # Models that an older version trained have none.
+        tables += published.pop("tables", [])
+        baselines |= published.get("baselines", {})
         environment |= published["environment"]
         models.append(published | {"scalers": [scaler["name"] for scaler in published["scalers"]]})
-    is_completed = any(model["status"] == "completed" for model in models)
-    return {
-        "schema_version": MANIFEST_SCHEMA,
-        "run_id": run.id,
-        "session_uuid": run.session_uuid,
-        "session_id": run.session_id,
-        "status": "completed" if is_completed else "failed",
-        "created_at": run.created_at.isoformat(),
-        "finished_at": max(model.updated_at for model in run.models).isoformat(),
-        "request": dict(run.request),
-        "seed": run.request["seed"],
-        "data_set": [_file_json(asdict(file)) for file in run.data_set],
-        "environment": environment,
-        "models": models,
-        "scalers": scalers,
-        "tables": [_evaluation_table(run)] if is_completed else [],
-        "charts": charts,
-        "metrics": {model["name"]: model["metrics"] for model in models if model["status"] == "completed"},
-    }
+    metrics = {model.name: model.metrics for model in run.models if model.files}
+    return publication.manifest(
+        run.session_uuid,
+        run.id,
+        models,
+        scalers=scalers,
+        tables=[_evaluation_table(read_training_request(run.request), metrics | baselines), *tables] if metrics else [],
+        charts=charts,
+        session_id=run.session_id,
+        created_at=run.created_at.isoformat(),
+        finished_at=max(model.updated_at for model in run.models).isoformat(),
+        request=dict(run.request),
+        seed=run.request["seed"],
+        data_set=[_file_json(asdict(file)) for file in run.data_set],
+        environment=environment,
+    )
 
 
 def _file_json(file: dict[str, Any]) -> dict[str, Any]:
     return {"object": file.pop("object_name"), "bytes": file.pop("size_bytes"), **file}
 
 
-def _evaluation_table(run: Run) -> dict[str, Any]:
-    """One row per model, split and metric."""
-    target = run.request["target"]
-    return {
-        "name": "evaluation",
-        "title": f"Evaluation of the models for {target}",
-        "columns": [
-            {"name": "model", "type": "text"},
-            {"name": "split", "type": "text"},
-            {"name": "metric", "type": "text"},
-            {"name": "value", "type": "number", "unit": f"that of {target} (r2: none)"},
-        ],
-        "rows": [
-            {"model": model.name, "split": split, "metric": metric, "value": value}
-            for model in run.models
-            if model.status is not ModelStatus.FAILED
-            for split, metrics in sorted(model.metrics.items(), reverse=True)
-            for metric, value in sorted(metrics.items())
-        ],
-    }
+def _evaluation_table(
+    request: TrainingRequest, metrics: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> dict[str, Any]:
+    is_class = request.task is LearningTask.CLASSIFICATION
+    unit = None if is_class else f"that of {request.target} (r2 and skills: none)"
+    return publication.evaluation_table(f"Evaluation of the models for {request.target}", metrics, unit=unit)
 
 
 def _reference(stored: StoredObject, content: bytes) -> dict[str, Any]:

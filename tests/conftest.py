@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,9 @@ settings.load_profile("trainshed")
 # Nothing here may find credentials of the person who runs it, or ask a metadata server for some.
 os.environ.pop("GOOGLE_APPLICATION_CREDENTIALS", None)
 os.environ["NO_GCE_CHECK"] = "true"
+
+# What a shell starts in the background ignores Ctrl-C, and so would every program that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

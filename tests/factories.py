@@ -8,13 +8,17 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.csv_rows import NumpyRowCounter
-from shared.records import Caller, CallerKind, NewUpload, Session, SessionStatus, StoredObject, Upload, UploadState
+from shared.chunks import SignedChunk
+from shared.records.callers import Caller, CallerKind
+from shared.records.objects import StoredObject
+from shared.records.sessions import Session, SessionStatus
+from shared.records.uploads import NewUpload, Upload, UploadState
 from shared.sessions import SessionService
-from shared.uploads import SignedChunk, UploadService
 from tests.fakes.objects import InMemoryObjectStore
 from tests.fakes.sessions import InMemoryDatabase, InMemorySessions, Subscription
 from tests.fakes.signer import InMemorySigner
 from tests.fakes.uploads import InMemoryUploads
+from tests.upload_rules import UploadRules
 
 ALICE = "00000000-0000-4000-8000-00000000a11c"
 BOB = "00000000-0000-4000-8000-000000000b0b"
@@ -108,8 +112,8 @@ class Bench:
             self.database.subscriptions.setdefault(owner, Subscription())
         self.signer = InMemorySigner(self.store)
 
-    def upload_service(self, *, uploads: Any = None, store: Any = None) -> UploadService:
-        return UploadService(
+    def upload_service(self, *, uploads: Any = None, store: Any = None) -> UploadRules:
+        return UploadRules(
             uploads or InMemoryUploads(self.database),
             InMemorySessions(self.database),
             store or self.store,

@@ -16,7 +16,8 @@ from dev.home import Home, read_env
 from dev.keys import SCHEDULER_EMAIL, TASKS_EMAIL, Keys, User
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.supabase import SupabaseDatabase
-from shared.records import Caller, CallerKind, chunks_prefix, data_sets_prefix, steps_prefix
+from shared.records.callers import Caller, CallerKind
+from shared.records.objects import chunks_prefix, data_sets_prefix, steps_prefix
 from shared.settings import SupabaseSettings, supabase_settings
 
 HOW_TO_START = (

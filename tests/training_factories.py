@@ -11,21 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import DataSetError
+from shared.manifests import ManifestIntake
 from shared.models import ModelService
-from shared.records import (
-    TRAINABLE_MODELS,
-    DataFile,
-    Run,
-    SessionStatus,
-    StoredObject,
-    TrainingOutcome,
-    TrainingRequest,
-    Upload,
-    UploadState,
-    WrittenFile,
-    data_set_prefix,
-    run_prefix,
-)
+from shared.ports import Progress
+from shared.publication import run_prefix
+from shared.published_archives import look_into
+from shared.records.objects import StoredObject, data_set_prefix
+from shared.records.sessions import SessionStatus
+from shared.records.training import TRAINABLE_MODELS, CurvePoint, Run, TrainingOutcome, TrainingRequest, WrittenFile
+from shared.records.uploads import DataFile, Upload, UploadState
 from shared.training import TaskResult, TrainingRunner, TrainingService
 from tests.factories import ALICE, a_caller, a_uuid, an_upload
 from tests.fakes.objects import InMemoryObjectStore
@@ -34,6 +28,8 @@ from tests.fakes.signer import InMemorySigner
 from tests.fakes.training import InMemoryQueue, InMemoryTraining
 from tests.fakes.uploads import InMemoryUploads
 
+# One of each kind of file; that every model keeps the promises of the port is in tests/contract.
+THREE_MODELS = ("linear_regression", "random_forest", "dense_network")
 H5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -47,7 +43,12 @@ def a_table(n_rows: int = 40, *, columns: Sequence[str] = ("a", "b", "y")) -> by
 
 
 def a_request(**fields: Any) -> TrainingRequest:
-    defaults = {"target": "y", "models": tuple(TRAINABLE_MODELS), "test_fraction": 0.2, "seed": 42}
+    defaults = {
+        "target": "y",
+        "models": THREE_MODELS,
+        "test_fraction": 0.2,
+        "seed": 42,
+    }
     return TrainingRequest(**defaults | fields)
 
 
@@ -88,11 +89,13 @@ class FakeTrainer:
     Attributes:
         faults: What training a model of that name raises.
         while_training: Called in the middle, for example to delete the session.
+        points: Of the learning curve, reported before the end.
     """
 
     faults: dict[str, BaseException] = field(default_factory=dict)
     while_training: Callable[[], None] = lambda: None
     trained: list[str] = field(default_factory=list)
+    points: Sequence[CurvePoint] = ()
 
     def train(
         self,
@@ -100,7 +103,7 @@ class FakeTrainer:
         request: TrainingRequest,
         data_set: Sequence[DataFile],
         folder: Path,
-        progress: Callable[[float], None],
+        progress: Progress,
     ) -> TrainingOutcome:
         progress(0.1)
         if name in self.faults:
@@ -108,9 +111,11 @@ class FakeTrainer:
         if not data_set:
             raise DataSetError("There is no table.")
         self.while_training()
+        for point in self.points:
+            progress(point.step / point.n_steps, point)
         progress(1.0)
         self.trained.append(name)
-        forms = ("keras", "h5") if TRAINABLE_MODELS[name] == "keras" else ("skops", "pkl")
+        forms = ("keras", "h5") if TRAINABLE_MODELS[name].framework == "keras" else ("skops", "pkl")
         files = []
         for form in forms:
             path = folder / f"model.{form}"
@@ -154,7 +159,10 @@ class TrainingBench:
         return TrainingRunner(runs or self.runs, self.trainer, artifacts or self.artifacts, check, **options)
 
     def models(self) -> ModelService:
-        return ModelService(self.runs, self.artifacts, self.signer)
+        return ModelService(self.runs, self.signer, [self.intake()])
+
+    def intake(self) -> ManifestIntake:
+        return ManifestIntake(self.runs, self.artifacts, look_into)
 
     def a_session(self, *tables: bytes, session_id: str = "weather", **fields: Any) -> str:
         """Make a finalized session that holds these tables; return its row id."""
@@ -192,6 +200,8 @@ class TrainingBench:
         return self.database.sessions[session_uuid].record.status
 
     def start(self, *, target: str = "y", **fields: Any) -> Run:
+        """Start a run, of three models where nothing else is said."""
+        fields.setdefault("models", list(THREE_MODELS))
         return self.service().start(a_caller(), "weather", target=target, **fields)
 
     def run(self) -> Run:

@@ -5,10 +5,10 @@ import uuid
 import httpx
 import pytest
 
-from cli.client import Client
-from cli.errors import ServiceError
-from cli.upload import ChunkPlan
 from tests.fakes.upload_service import crc32c
+from trainshed.client import Client
+from trainshed.errors import ServiceError
+from trainshed.upload import ChunkPlan
 
 
 class UploadProtocol:

@@ -3,6 +3,7 @@
 https://docs.cloud.google.com/storage/docs/batch
 """
 
+import re
 from dataclasses import dataclass
 from email.parser import BytesParser, Parser
 from http import HTTPStatus
@@ -39,7 +40,8 @@ def parse(content_type: str, body: bytes) -> list[Call]:
         line, _, rest = part.get_payload(decode=True).decode().replace("\r\n", "\n").lstrip().partition("\n")
         method, _, target = line.strip().removesuffix(" HTTP/1.1").partition(" ")
         head, _, content = rest.partition("\n\n")
-        path, _, query = target.partition("?")
+        # Clients may name a whole address; the calls go to the server that the batch came to.
+        path, _, query = re.sub(r"^https?://[^/]*", "", target).partition("?")
         headers = [(name.lower(), value) for name, value in Parser().parsestr(head).items()]
         calls.append(Call(part.get("Content-ID", ""), method, path, query, headers, content.strip().encode()))
     return calls

@@ -1,9 +1,8 @@
-"""The object store behind the door: what it holds, and who may change a name right now."""
+"""The object store behind the door: the way to it, and who may change a name right now."""
 
 import asyncio
 import weakref
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -39,27 +38,3 @@ class Emulator:
         if lock is None:
             lock = self._locks[target] = asyncio.Lock()
         return lock
-
-    async def metadata(self, target: ObjectName) -> dict[str, Any] | None:
-        """Return the object's resource, or None if there is no such object."""
-        answer = await self.http.get(target.path)
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return None
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
-
-    async def existing(self, target: ObjectName) -> dict[str, Any]:
-        """Return the resource of an object that was stored a moment ago."""
-        resource = await self.metadata(target)
-        assert resource is not None, target
-        return resource
-
-    async def has_bucket(self, bucket: str) -> bool:
-        """Tell whether there is such a bucket."""
-        answer = await self.http.get(f"/storage/v1/b/{bucket}")
-        return answer.is_success
-
-    async def delete(self, target: ObjectName) -> httpx.Response:
-        """Delete an object; its absence is an answer, not an error."""
-        return await self.http.delete(target.path)

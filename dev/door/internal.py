@@ -1,6 +1,6 @@
 """The door of the functions: the JSON API, held to the preconditions that the emulator ignores.
 
-Plain reads never come here (the gateway passes them on). Every change of an object happens under the lock
+Plain reads of objects never come here (the gateway passes them on). Every change of an object happens under the lock
 of its name, the same lock that the public door takes.
 """
 
@@ -23,12 +23,15 @@ from dev.door.files import ObjectFiles, UnstorableNameError, changes_for
 
 OBJECT = re.compile(r"(?:/download)?/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)(?P<action>/[^?]*)?")
 UPLOAD = re.compile(r"/(?:resumable/)?upload/storage/v1/b/(?P<bucket>[^/]+)/o/?")
+LISTING = re.compile(r"/storage/v1/b/(?P<bucket>[^/]+)/o/?")
 COPY = re.compile(r"/(?:rewriteTo|copyTo)/b/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)")
 BATCH = "/batch/storage/v1"
 
 # https://cloud.google.com/storage/docs/composite-objects
 MOST_COMPOSE_SOURCES = 32
 MOST_METADATA_BYTES = 1024 * 1024
+LISTING_TRIES = 100
+LISTING_PAUSE_S = 0.02
 HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "x-door"}
 
 Body = AsyncIterator[bytes]
@@ -65,12 +68,14 @@ class InternalDoor:
         """Answer one request of the functions.
 
         Args:
-            step: `authorize` for a conditional read whose bytes the gateway itself will pass on.
+            step: `authorize` for a conditional read whose bytes the gateway itself will pass on, `list` for a listing.
         """
         body = request.stream()
         try:
             if step == "authorize":
                 return await self._check_read(request)
+            if step == "list":
+                return await self._list(request, body)
             return await self._dispatch(request, body)
         except ApiError as error:
             with contextlib.suppress(ClientDisconnect):
@@ -82,11 +87,26 @@ class InternalDoor:
     async def _check_read(self, request: Request) -> Response:
         if match := OBJECT.fullmatch(_path(request)):
             named = ObjectName(unquote(match["bucket"]), unquote(match["name"]))
-            current = await self._emulator.metadata(named)
+            current = self._files.resource(named)
             if current is None:
                 raise _not_found(named)
             check(current, _query(request), "GET")
         return Response()
+
+    async def _list(self, request: Request, body: Body) -> Response:
+        """List, however much is deleted meanwhile.
+
+        The emulator answers 404 where a file goes between its looks at the folder and at the file; Cloud Storage's
+        listings are consistent.
+        """
+        match = LISTING.fullmatch(_path(request))
+        is_there = match is not None and self._files.has_bucket(unquote(match["bucket"]))
+        for _ in range(LISTING_TRIES if is_there else 0):
+            answer = await self._forward(request, body)
+            if answer.status_code != httpx.codes.NOT_FOUND:
+                return answer
+            await asyncio.sleep(LISTING_PAUSE_S)
+        return await self._forward(request, body)
 
     async def _dispatch(self, request: Request, body: Body) -> Response:
         path, query = _path(request), _query(request)
@@ -101,18 +121,21 @@ class InternalDoor:
             action = match["action"] or ""
             if action == "/compose":
                 return await self._compose(request, body, named)
-            if copy := COPY.fullmatch(action):
-                named = ObjectName(unquote(copy["bucket"]), unquote(copy["name"]))
-            async with self._emulator.lock(named):
-                current = await self._emulator.metadata(named)
-                if current is None and not copy:
-                    raise _not_found(named)
-                check(current, query, request.method)
-                answer = await self._forward(request, body)
-            # The emulator says 200.
-            is_deleted = request.method == "DELETE" and answer.status_code == httpx.codes.OK
-            return Response(status_code=204) if is_deleted else answer
+            return await self._change(request, body, named, action)
         return await self._forward(request, body)
+
+    async def _change(self, request: Request, body: Body, named: ObjectName, action: str) -> Response:
+        if copy := COPY.fullmatch(action):
+            named = ObjectName(unquote(copy["bucket"]), unquote(copy["name"]))
+        async with self._emulator.lock(named):
+            current = self._files.resource(named)
+            if current is None and not copy:
+                raise _not_found(named)
+            check(current, _query(request), request.method)
+            if request.method == "DELETE":
+                await asyncio.to_thread(self._files.delete, named)
+                return Response(status_code=204)
+            return await self._forward(request, body)
 
     async def _batch(self, request: Request, body: Body) -> Response:
         try:
@@ -141,7 +164,7 @@ class InternalDoor:
         target = ObjectName(bucket, name)
         async with self._emulator.lock(target):
             try:
-                check(await self._emulator.metadata(target), query, "PUT")
+                check(self._files.resource(target), query, "PUT")
             except ApiError:
                 await _read(body)
                 raise
@@ -156,7 +179,7 @@ class InternalDoor:
             return await self._forward(request, body)
         target, query = self._resumable[upload_id]
         async with self._emulator.lock(target):
-            check(await self._emulator.metadata(target), query, "PUT")
+            check(self._files.resource(target), query, "PUT")
             answer = await self._forward(request, body)
         if answer.status_code == httpx.codes.OK:
             del self._resumable[upload_id]
@@ -172,22 +195,22 @@ class InternalDoor:
         fields = document.get("destination") or {}
         changes = changes_for(fields.get("contentType") or "application/octet-stream", fields.get("metadata") or {})
         async with self._emulator.lock(target):
-            check(await self._emulator.metadata(target), _query(request), "PUT")
-            sources = [await self._source(target.bucket, part) for part in parts]
+            check(self._files.resource(target), _query(request), "PUT")
+            sources = [self._source(target.bucket, part) for part in parts]
             try:
                 await asyncio.to_thread(self._files.join, sources, target, changes)
             except UnstorableNameError as error:
                 raise ApiError(400, "invalid", str(error)) from error
             if document.get("deleteSourceObjects"):
                 for source in set(sources):
-                    await self._emulator.delete(source)
-            resource = await self._emulator.existing(target)
+                    await asyncio.to_thread(self._files.delete, source)
+            resource = self._files.existing(target)
         return Response(json.dumps(resource), media_type="application/json")
 
-    async def _source(self, bucket: str, part: Mapping[str, Any]) -> ObjectName:
+    def _source(self, bucket: str, part: Mapping[str, Any]) -> ObjectName:
         """Return a source that is there in the wanted generation."""
         source = ObjectName(bucket, part.get("name", ""))
-        resource = await self._emulator.metadata(source)
+        resource = self._files.resource(source)
         if resource is None:
             raise _not_found(source)
         check(resource, part, "PUT")

@@ -77,11 +77,11 @@ class PublicDoor:
         return answer
 
     async def _authorize(self, _: Request, signed: SignedRequest, target: ObjectName) -> Response:
-        await self._check(signed, target)
+        self._check(signed, target)
         if signed.method == "PUT":
             upload = f"/upload/storage/v1/b/{INCOMING_BUCKET}/o?uploadType=media&name={uuid.uuid4()}"
             return Response(headers={"X-Door-Method": "POST", "X-Door-Uri": upload})
-        resource = await self._existing(target)
+        resource = self._existing(target)
         overrides = _overrides(signed)
         cors = self._cors_headers(signed, target)
         # The gateway cannot tell a header that is missing, only one that is empty.
@@ -100,12 +100,12 @@ class PublicDoor:
             raise RefusedError(500, "InternalError", "The emulator could not store the object.")
         stored = ObjectName(INCOMING_BUCKET, _upload_id(request.headers["x-door-uri"]))
         try:
-            uploaded = await self._emulator.metadata(stored)
+            uploaded = self._files.resource(stored)
             if uploaded is None:
                 raise RefusedError(500, "InternalError", "The upload is gone.")
             _check_hashes(signed, uploaded)
             async with self._emulator.lock(target):
-                await self._check_precondition(signed, target)
+                self._check_precondition(signed, target)
                 custom = {
                     name.removeprefix(METADATA_PREFIX): value
                     for name, value in signed.headers.items()
@@ -116,9 +116,9 @@ class PublicDoor:
                     await asyncio.to_thread(self._files.publish, stored, target, changes_for(kind, custom))
                 except UnstorableNameError as error:
                     raise RefusedError(400, "InvalidObjectName", str(error)) from error
-                resource = await self._emulator.existing(target)
+                resource = self._files.existing(target)
         finally:
-            await self._emulator.delete(stored)
+            await asyncio.to_thread(self._files.delete, stored)
         return _with_object_headers(Response(), resource)
 
     async def _serve(self, _: Request, signed: SignedRequest, target: ObjectName) -> Response:
@@ -126,9 +126,9 @@ class PublicDoor:
         if signed.method not in {"GET", "HEAD", "PUT", "DELETE"}:
             details = "Signed URLs take GET, HEAD, PUT and DELETE."
             raise RefusedError(405, "MethodNotAllowed", "The specified method is not allowed.", details)
-        await self._check(signed, target)
+        self._check(signed, target)
         if signed.method == "HEAD":
-            resource = await self._existing(target)
+            resource = self._existing(target)
             answer = _with_object_headers(Response(), resource)
             answer.headers["Content-Type"] = resource.get("contentType", "application/octet-stream")
             answer.headers["Content-Length"] = resource["size"]
@@ -137,39 +137,39 @@ class PublicDoor:
             return answer
         if signed.method == "DELETE":
             async with self._emulator.lock(target):
-                await self._existing(target)
-                await self._check_precondition(signed, target)
-                await self._emulator.delete(target)
+                self._existing(target)
+                self._check_precondition(signed, target)
+                await asyncio.to_thread(self._files.delete, target)
             return Response(status_code=204)
         if signed.method == "GET":
-            await self._existing(target)
+            self._existing(target)
         # It was refused a moment ago and would be let in now; the body is on its way, too late to send it on.
         raise RefusedError(503, "ServiceUnavailable", "Try again.")
 
-    async def _check(self, signed: SignedRequest, target: ObjectName) -> None:
+    def _check(self, signed: SignedRequest, target: ObjectName) -> None:
         verify(signed, self._email, self._key, self._clock())
         if not target.name or target.bucket == INCOMING_BUCKET:
             raise RefusedError(403, "AccessDenied", "Access denied.", "Signed URLs name a bucket and an object.")
-        if not await self._emulator.has_bucket(target.bucket):
+        if not self._files.has_bucket(target.bucket):
             raise RefusedError(404, "NoSuchBucket", "The specified bucket does not exist.")
         if signed.method == "PUT":
             _check_length(signed)
             _check_hash_syntax(signed)
-            await self._check_precondition(signed, target)
+            self._check_precondition(signed, target)
 
-    async def _check_precondition(self, signed: SignedRequest, target: ObjectName) -> None:
+    def _check_precondition(self, signed: SignedRequest, target: ObjectName) -> None:
         wanted = signed.headers.get("x-goog-if-generation-match")
         if wanted is None:
             return
         if not wanted.isdecimal():
             raise RefusedError(400, "InvalidArgument", "Invalid argument.", "x-goog-if-generation-match")
-        resource = await self._emulator.metadata(target)
+        resource = self._files.resource(target)
         if int(wanted) != int(resource["generation"] if resource else 0):
             message = "At least one of the pre-conditions you specified did not hold."
             raise RefusedError(412, "PreconditionFailed", message)
 
-    async def _existing(self, target: ObjectName) -> dict[str, Any]:
-        resource = await self._emulator.metadata(target)
+    def _existing(self, target: ObjectName) -> dict[str, Any]:
+        resource = self._files.resource(target)
         if resource is None:
             details = f"No such object: {target.bucket}/{target.name}"
             raise RefusedError(404, "NoSuchKey", "The specified key does not exist.", details)

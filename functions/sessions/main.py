@@ -8,8 +8,10 @@ from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.supabase import SupabaseDatabase
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
+from shared.api.requests.sessions import InitSession, ListSessions
 from shared.fields import read_number_text
-from shared.records import Session, Upload, UploadState
+from shared.records.sessions import Session
+from shared.records.uploads import Upload, UploadState
 from shared.sessions import DEFAULT_PAGE, SessionService
 from shared.settings import buckets, supabase_settings
 from shared.web.endpoint import Call, Reply, endpoint
@@ -31,7 +33,7 @@ def service() -> SessionService:
 @endpoint
 def init_session(call: Call) -> Reply:
     """POST /init-session {sessionId, metadata?}: create a session, or return the one of this name."""
-    body = call.body("sessionId", optional=("metadata",))
+    body = call.body(InitSession)
     session = service().init(call.caller.user_id, body["sessionId"], body.get("metadata"))
     return Reply(
         200,
@@ -48,7 +50,7 @@ def init_session(call: Call) -> Reply:
 @endpoint
 def list_sessions(call: Call) -> Reply:
     """GET /list-sessions?limit&page_token: the caller's sessions, newest first."""
-    query = call.query("limit", "page_token", "user_id")
+    query = call.query(ListSessions)
     # A limit beyond any list is no mistake: it is taken as the largest page.
     limit = read_number_text(query.get("limit", str(DEFAULT_PAGE)), "limit", least=-(10**18), most=10**18)
     page = service().page(

@@ -1,6 +1,8 @@
 """Functions of uploads: create, sign, get, assemble, abort, the old upload-chunk, finalize, cleanup.
 
-Rules: shared/uploads.py. Cleanup also finishes deletions of sessions that were interrupted (shared/sessions.py).
+Rules: shared/uploads.py (create, sign, get), shared/assembly.py (assemble, finalize), shared/sweeping.py (abort,
+cleanup), shared/legacy_chunks.py (upload-chunk). Cleanup also finishes deletions of sessions that were interrupted
+(shared/sessions.py).
 """
 
 import json
@@ -14,69 +16,96 @@ from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase import SupabaseDatabase
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
+from shared.api.requests.uploads import Cleanup, CreateUpload, FinalizeSession, SignChunks
+from shared.assembly import AssemblyService
+from shared.chunks import SignedChunk
 from shared.errors import InvalidFieldError, InvalidRequestError
 from shared.fields import read_boolean
-from shared.records import Upload, UploadState
+from shared.legacy_chunks import LegacyChunk, LegacyChunkService
+from shared.logs import write_log
+from shared.records.uploads import Upload, UploadState
 from shared.sessions import SessionService
 from shared.settings import buckets, storage_settings, supabase_settings
-from shared.uploads import (
-    CLIENT_CONCURRENCY,
-    DEFAULT_MAX_AGE_HOURS,
-    SWEPT_PER_RUN,
-    LegacyChunk,
-    SignedChunk,
-    SweptUpload,
-    TableView,
-    UploadService,
-)
+from shared.sweeping import DEFAULT_MAX_AGE_HOURS, SWEPT_PER_RUN, SweepService, SweptUpload
+from shared.uploads import CLIENT_CONCURRENCY, TableView, UploadService
 from shared.web.endpoint import Call, Reply, endpoint
-from shared.web.logs import write_log
 
 # An assembly mostly takes seconds; asking sooner finds nothing new.
 ASK_AGAIN_S = 2
 
 
+# Services are built on the first request that needs them; building one twice is harmless.
+
+
 @cache
-def service() -> UploadService:
-    """Build the service on the first request; building it twice is harmless."""
-    database = SupabaseDatabase(supabase_settings(os.environ))
+def database() -> SupabaseDatabase:
+    """Build the way to the database, and its connections, for all services."""
+    return SupabaseDatabase(supabase_settings(os.environ))
+
+
+@cache
+def store() -> GcsObjectStore:
+    """Build the way to the uploads bucket."""
+    return GcsObjectStore(buckets(os.environ).uploads)
+
+
+@cache
+def signer() -> GcsUrlSigner:
+    """Build the signer of requests to the uploads bucket."""
     storage = storage_settings(os.environ)
-    return UploadService(
-        SupabaseUploads(database),
-        SupabaseSessions(database),
-        GcsObjectStore(storage.uploads_bucket),
-        GcsUrlSigner(storage, storage.uploads_bucket),
-        NumpyRowCounter(),
-    )
+    return GcsUrlSigner(storage, storage.uploads_bucket)
+
+
+@cache
+def upload_service() -> UploadService:
+    """Build the service that plans, signs and resumes."""
+    return UploadService(SupabaseUploads(database()), store(), signer(), assembly_service())
+
+
+@cache
+def assembly_service() -> AssemblyService:
+    """Build the service that assembles and finalizes."""
+    return AssemblyService(SupabaseUploads(database()), SupabaseSessions(database()), store(), NumpyRowCounter())
+
+
+@cache
+def legacy_chunk_service() -> LegacyChunkService:
+    """Build the service of old clients' chunks."""
+    return LegacyChunkService(SupabaseUploads(database()), store(), signer(), assembly_service())
+
+
+@cache
+def sweep_service() -> SweepService:
+    """Build the service that ends uploads and clears away what they left."""
+    return SweepService(SupabaseUploads(database()), store())
 
 
 @cache
 def session_service() -> SessionService:
     """Build the service that finishes interrupted deletions."""
-    database = SupabaseDatabase(supabase_settings(os.environ))
-    names = buckets(os.environ)
-    return SessionService(
-        SupabaseSessions(database),
-        SupabaseUploads(database),
-        GcsObjectStore(names.uploads),
-        GcsObjectStore(names.artifacts),
-    )
+    artifacts = GcsObjectStore(buckets(os.environ).artifacts)
+    return SessionService(SupabaseSessions(database()), SupabaseUploads(database()), store(), artifacts)
 
 
 @endpoint
 def create_upload(call: Call) -> Reply:
-    """POST /uploads {sessionId, fileName, size, contentType?, sha256?, chunkSize?}: open an upload."""
-    fields = call.body("sessionId", "fileName", "size", optional=("contentType", "sha256", "chunkSize"))
-    upload, chunks, is_new = service().create(call.caller.user_id, fields)
-    data = {**_upload_json(upload), "concurrency": CLIENT_CONCURRENCY, "chunks": [_chunk_json(c) for c in chunks]}
-    return Reply(201 if is_new else 200, data)
+    """POST /uploads {sessionId, fileName, size, contentType?, sha256?, chunkSize?, presign?}: open an upload."""
+    fields = call.body(CreateUpload)
+    upload, chunks, is_new = upload_service().create(call.caller.user_id, fields)
+    data = {
+        **_upload_json(upload),
+        "isNew": is_new,
+        "concurrency": CLIENT_CONCURRENCY,
+        "chunks": [_chunk_json(chunk) for chunk in chunks],
+    }
+    return Reply(201 if is_new else 200, data, {"Location": f"uploads/{upload.id}"})
 
 
 @endpoint
 def sign_chunks(call: Call) -> Reply:
     """POST /uploads/{upload_id}/chunks {chunks: [{index, crc32c?}]}: signed PUT requests, each good for one write."""
-    body = call.body("chunks")
-    upload, chunks = service().sign_chunks(call.caller, call.path["upload_id"], body["chunks"])
+    body = call.body(SignChunks)
+    upload, chunks = upload_service().sign_chunks(call.caller, call.path["upload_id"], body["chunks"])
     return Reply(
         200,
         {
@@ -90,7 +119,7 @@ def sign_chunks(call: Call) -> Reply:
 @endpoint
 def get_upload(call: Call) -> Reply:
     """GET /uploads/{upload_id}: what the bucket holds of an upload."""
-    progress = service().get(call.caller, call.path["upload_id"])
+    progress = upload_service().get(call.caller, call.path["upload_id"])
     received = [
         {"index": chunk.index, "size": chunk.stored.size_bytes, "crc32c": chunk.stored.crc32c}
         for chunk in progress.received
@@ -111,8 +140,8 @@ def get_upload(call: Call) -> Reply:
 @endpoint
 def assemble_upload(call: Call) -> Reply:
     """POST /uploads/{upload_id}/assemble: make one verified object of the chunks."""
-    call.optional_body()
-    upload = service().assemble(call.caller.user_id, call.path["upload_id"])
+    call.body()
+    upload = assembly_service().assemble(call.caller.user_id, call.path["upload_id"])
     if upload.state is UploadState.ASSEMBLED:
         return Reply(200, _upload_json(upload))
     return Reply(202, _upload_json(upload), {"Retry-After": str(ASK_AGAIN_S)})
@@ -121,8 +150,8 @@ def assemble_upload(call: Call) -> Reply:
 @endpoint
 def abort_upload(call: Call) -> Reply:
     """POST /uploads/{upload_id}/abort: give an upload up and delete its chunks."""
-    call.optional_body()
-    upload, n_objects = service().abort(call.caller.user_id, call.path["upload_id"])
+    call.body()
+    upload, n_objects = sweep_service().abort(call.caller.user_id, call.path["upload_id"])
     return Reply(200, {"uploadId": upload.id, "state": upload.state, "objectsDeleted": n_objects})
 
 
@@ -131,7 +160,7 @@ def upload_chunk(call: Call) -> Reply:
     """POST /upload-chunk: a chunk as multipart (stored here), or its metadata as JSON (answers a signed request)."""
     owner = call.caller.user_id
     if call.request.mimetype != "multipart/form-data":
-        upload, signed = service().sign_legacy_chunk(owner, _legacy_chunk(call.document()))
+        upload, signed = legacy_chunk_service().sign(owner, _legacy_chunk(call.document()))
         return Reply(
             200,
             {
@@ -146,7 +175,7 @@ def upload_chunk(call: Call) -> Reply:
     if sent is None:
         raise InvalidFieldError("chunk", "is missing from the form")
     chunk = _legacy_chunk(_form_metadata(call.request.form.get("metadata", "")))
-    upload, n_received = service().store_legacy_chunk(owner, chunk, sent.read())
+    upload, n_received = legacy_chunk_service().store(owner, chunk, sent.read())
     return Reply(
         200,
         {
@@ -163,8 +192,8 @@ def upload_chunk(call: Call) -> Reply:
 @endpoint
 def finalize_session(call: Call) -> Reply:
     """POST /finalize-session {sessionId}: close a session to uploads and sum up its rows."""
-    body = call.body("sessionId")
-    session = service().finalize_session(call.caller, body["sessionId"])
+    body = call.body(FinalizeSession)
+    session = assembly_service().finalize_session(call.caller, body["sessionId"])
     return Reply(
         200,
         {
@@ -179,10 +208,10 @@ def finalize_session(call: Call) -> Reply:
 @endpoint
 def cleanup(call: Call) -> Reply:
     """POST /cleanup {maxAgeHours?, dryRun?}: sweep abandoned uploads; called again while has_more."""
-    body = call.optional_body("maxAgeHours", "dryRun")
+    body = call.body(Cleanup)
     max_age_hours = body.get("maxAgeHours", DEFAULT_MAX_AGE_HOURS)
     dry_run = read_boolean(body.get("dryRun", False), "dryRun")
-    sweep = service().sweep(max_age_hours=max_age_hours, dry_run=dry_run, on_swept=_audit)
+    sweep = sweep_service().sweep(max_age_hours=max_age_hours, dry_run=dry_run, on_swept=_audit)
     if not dry_run:
         session_service().finish_deletions(max_age_hours=max_age_hours, limit=SWEPT_PER_RUN)
     return Reply(

@@ -15,11 +15,13 @@ from typing import Any, TypeAlias
 
 from shared.errors import DataSetError
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 19
 # A quote that is never closed would keep the rest of the file in memory.
 LONGEST_RECORD_BYTES = 16 << 20
 # Blocks with shorter lines are counted line by line.
 MOST_LINE_ENDS_PER_WORD = 16
+# Wider tables too.
+WIDEST_IN_BYTES = 256
 _LF, _CR, _QUOTE, _SPACE, _TAB = b'\n\r" \t'
 
 # numpy arrays; numpy itself is loaded when the first table is counted.
@@ -29,7 +31,7 @@ Positions: TypeAlias = Any
 
 
 class NumpyRowCounter:
-    """Counts as `len(pandas.read_csv(...))` does. Thread-safe; memory for a few blocks of 1 MiB."""
+    """Counts as `len(pandas.read_csv(...))` does. Thread-safe; memory for a few blocks of half a MiB."""
 
     def count(self, pieces: Iterable[bytes], delimiter: str) -> int:
         """Count data rows.
@@ -82,39 +84,61 @@ class _Masks:
     n_line_feeds: int
 
     def n_rectangular(self, width: int) -> int:
-        """Return the number of lines if every one has exactly `width` fields, else 0."""
+        """Return the number of lines if every one has exactly `width` fields, else 0.
+
+        Delimiters are counted modulo 256, in single bytes. That is exact up to 256 fields: a line that is off by a
+        multiple of 256 has too many, as none can lack 256; then so have all lines together, which are counted in full.
+        """
         import numpy as np
 
-        one = np.uint64(1)
-        per_word = np.bitwise_count(self.line_ends)
-        if int(per_word.max()) > MOST_LINE_ENDS_PER_WORD:
+        ends_per_word = np.bitwise_count(self.line_ends)
+        if width > WIDEST_IN_BYTES or int(ends_per_word.max()) > MOST_LINE_ENDS_PER_WORD:
             return 0
-        lines = np.cumsum(per_word, dtype=np.int32)
+        n_lines = int(ends_per_word.sum())
+        per_word = np.bitwise_count(self.delimiters)
+        if int(per_word.sum()) - self._n_delimiters_after_the_last_line() != n_lines * (width - 1):
+            return 0
         # Delimiters before each word, less those that the lines ended before it must have.
-        per_word_delimiters = np.bitwise_count(self.delimiters)
-        surplus = np.cumsum(per_word_delimiters, dtype=np.int32)
-        surplus -= per_word_delimiters
-        surplus -= (lines - per_word) * np.int32(width - 1)
-        rest, delimiters, wanted = self.line_ends, self.delimiters, width - 1
+        per_word -= ends_per_word * np.uint8(width - 1)
+        surplus = np.cumsum(per_word, dtype=np.uint8)
+        surplus -= per_word
+        rest, delimiters, has_end, wanted = self.line_ends, self.delimiters, ends_per_word != 0, width - 1
         # One round for the first line end of every word, one for the second, and so on.
         while True:
-            without_first = rest & (rest - one)
-            before_first = (rest ^ without_first) - one
-            found = surplus + np.bitwise_count(delimiters & before_first)
-            if ((found != wanted) & (rest != 0)).any():
+            without_first = rest & (rest - np.uint64(1))
+            # All bits below the first line end, and of them the delimiters.
+            below = (rest ^ without_first) - np.uint64(1)
+            below &= delimiters
+            found = np.bitwise_count(below)
+            found += surplus
+            if ((found != np.uint8(wanted % 256)) & has_end).any():
                 return 0
-            left = np.flatnonzero(without_first)
+            left = np.flatnonzero(without_first != 0)
             if not len(left):
-                return int(lines[-1])
+                return n_lines
             rest, delimiters, surplus = without_first[left], delimiters[left], surplus[left]
+            has_end = np.True_
             wanted += width - 1
 
-    def n_bytes(self) -> int:
-        """Return how many bytes the complete lines take; there is at least one."""
+    def _n_delimiters_after_the_last_line(self) -> int:
         import numpy as np
 
-        word = len(self.line_ends) - 1 - int(np.argmax(self.line_ends[::-1] != 0))
-        return word * 64 + int(self.line_ends[word]).bit_length()
+        n_bytes = self.n_bytes()
+        word, bit = divmod(n_bytes, 64)
+        if word == len(self.delimiters):
+            return 0
+        after = int(np.bitwise_count(self.delimiters[word + 1 :]).sum())
+        return after + (int(self.delimiters[word]) >> bit).bit_count()
+
+    def n_bytes(self) -> int:
+        """Return how many bytes the complete lines take; 0 if there is none."""
+        import numpy as np
+
+        # Mostly, the last word has one, or one of the few before it.
+        few = self.line_ends[-64:]
+        words = self.line_ends if not few.any() else few
+        word = len(words) - 1 - int(np.argmax(words[::-1] != 0))
+        return (len(self.line_ends) - len(words) + word) * 64 + int(words[word]).bit_length()
 
     def records(self, content: Bytes) -> _Records:
         """Return every complete line as a record."""
@@ -143,6 +167,7 @@ class _Table:
         self._width = 0
         # The bytes that are not counted yet: from the start of a record on.
         self._held = bytearray(_whole_words(BLOCK_BYTES))
+        self._matches = _Matches()
         self._n_held = 0
         other = re.escape(delimiter.encode())
         # Quoted with repeated quotes inside, then anything up to the field's end; or not quoted.
@@ -153,7 +178,9 @@ class _Table:
         taken = 0
         while taken < len(piece):
             n_bytes = min(len(piece) - taken, len(self._held) - self._n_held)
-            self._held[self._n_held : self._n_held + n_bytes] = memoryview(piece)[taken : taken + n_bytes]
+            # Through a view: a bytearray would copy the bytes twice.
+            with memoryview(self._held) as held:
+                held[self._n_held : self._n_held + n_bytes] = memoryview(piece)[taken : taken + n_bytes]
             self._n_held += n_bytes
             taken += n_bytes
             if self._n_held == len(self._held):
@@ -244,21 +271,20 @@ class _Table:
         """Return the line ends and delimiters outside quotes, or None where quotes or line ends are unusual."""
         import numpy as np
 
-        line_ends = _mask(content, _LF)
+        mask = self._matches.mask
+        line_ends = mask(content, _LF)
         n_line_feeds = int(np.bitwise_count(line_ends).sum())
         has_cr = self._held.find(b"\r", 0, self._n_held) >= 0
-        if has_cr and (_mask(content, _CR) & ~_moved_down(line_ends)).any():
+        if has_cr and (mask(content, _CR) & ~_moved_down(line_ends)).any():
             return None
-        delimiters = _mask(content, self._delimiter)
+        delimiters = mask(content, self._delimiter)
         if self._held.find(b'"', 0, self._n_held) >= 0:
-            quotes = _mask(content, _QUOTE)
-            inside = _running_xor(quotes)
+            quotes = _Quotes(mask(content, _QUOTE))
             # A quote opens a field at its start only, or repeats one inside; anywhere else it is a character.
-            if (quotes & inside & ~_moved_up(quotes | line_ends | delimiters)).any():
+            if quotes.any_within_a_field(line_ends, delimiters):
                 return None
-            outside = ~inside
-            line_ends &= outside
-            delimiters &= outside
+            quotes.clear_inside(line_ends)
+            quotes.clear_inside(delimiters)
         return _Masks(line_ends, delimiters, has_cr, n_line_feeds)
 
     def _records_by_field(self, n_held: int, *, is_last: bool) -> _Records:
@@ -291,21 +317,26 @@ def _whole_words(n_bytes: int) -> int:
     return -(-n_bytes // 64) * 64
 
 
-def _mask(content: Bytes, character: int) -> Words:
-    """Return a bit for each byte that is this character."""
-    import numpy as np
+class _Matches:
+    """Masks of characters.
 
-    return np.packbits(content == character, bitorder="little").view(np.uint64)
+    The bytes in between, one for each of the content, are written to the same place each time: fresh memory from the
+    system costs more than comparing does, half of the speed.
+    """
 
+    def __init__(self) -> None:
+        import numpy as np
 
-def _moved_up(words: Words) -> Words:
-    """Move every bit to the next position; the first position counts as set."""
-    import numpy as np
+        self._are_equal = np.empty(_whole_words(BLOCK_BYTES), np.bool_)
 
-    moved = words << np.uint64(1)
-    moved[1:] |= words[:-1] >> np.uint64(63)
-    moved[0] |= np.uint64(1)
-    return moved
+    def mask(self, content: Bytes, character: int) -> Words:
+        """Return a bit for each byte that is this character."""
+        import numpy as np
+
+        if len(self._are_equal) < len(content):
+            self._are_equal = np.empty(len(content), np.bool_)
+        are_equal = np.equal(content, character, out=self._are_equal[: len(content)])
+        return np.packbits(are_equal, bitorder="little").view(np.uint64)
 
 
 def _moved_down(words: Words) -> Words:
@@ -317,20 +348,53 @@ def _moved_down(words: Words) -> Words:
     return moved
 
 
-def _running_xor(words: Words) -> Words:
-    """Set every bit that has an odd number of set bits up to and including it."""
-    import numpy as np
+class _Quotes:
+    """The quotes of a block, and what lies inside them: from each first of two up to the second.
 
-    running = words.copy()
-    moved = np.empty_like(words)
-    for distance in (1, 2, 4, 8, 16, 32):
-        np.left_shift(running, np.uint64(distance), out=moved)
-        running ^= moved
-    is_odd = (np.bitwise_count(words) & 1).astype(np.uint64)
-    carried = np.zeros_like(words)
-    carried[1:] = np.bitwise_xor.accumulate(is_odd)[:-1]
-    # 0 - 1 sets all bits of a word, 0 - 0 none.
-    return running ^ (np.uint64(0) - carried)
+    Most words have no quote: they lie inside as a whole, or not at all.
+    """
+
+    def __init__(self, quotes: Words) -> None:
+        import numpy as np
+
+        # The words that have quotes.
+        self._at = np.flatnonzero(quotes != 0)
+        self._some = quotes[self._at]
+        # A bit is inside if an odd number of quotes are set up to and including it.
+        inside = self._some.copy()
+        for distance in (1, 2, 4, 8, 16, 32):
+            inside ^= inside << np.uint64(distance)
+        # A word with an odd number turns what is carried on.
+        carried_on = np.logical_xor.accumulate((np.bitwise_count(self._some) & 1).astype(np.bool_))
+        # All bits, or none.
+        inside[1:] ^= np.negative(carried_on[:-1].astype(np.int64)).view(np.uint64)
+        self._inside = inside
+        # Words without quotes that lie inside: from a word that carries on to the next that has some.
+        ends = np.append(self._at[1:], len(quotes))
+        self._gaps = np.flatnonzero(carried_on & (ends > self._at + 1))
+        self._gap_ends = ends[self._gaps]
+
+    def any_within_a_field(self, line_ends: Words, delimiters: Words) -> bool:
+        """Say whether a quote opens after something that is no quote, line end or delimiter."""
+        import numpy as np
+
+        at, some = self._at, self._some
+        before = some | line_ends[at] | delimiters[at]
+        before <<= np.uint64(1)
+        # The last bit of the word before; what lies before the first counts as a line end.
+        last = (line_ends[at - 1] | delimiters[at - 1]) >> np.uint64(63)
+        follows = np.flatnonzero(at[1:] == at[:-1] + 1)
+        last[follows + 1] |= some[follows] >> np.uint64(63)
+        if len(at) and at[0] == 0:
+            last[0] = 1
+        before |= last
+        return bool((some & self._inside & ~before).any())
+
+    def clear_inside(self, words: Words) -> None:
+        """Clear the bits that lie inside quotes."""
+        words[self._at] &= ~self._inside
+        for begin, end in zip(self._at[self._gaps] + 1, self._gap_ends, strict=True):
+            words[begin:end] = 0
 
 
 def _ranks(words: Words, positions: Positions) -> Positions:

@@ -6,16 +6,18 @@ import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from shared.checksums import encode_crc32c
 from shared.errors import ObjectExistsError, ObjectNotFoundError, StorageUnavailableError
-from shared.records import StoredObject
+from shared.records.objects import StoredObject
+from shared.threads import RequestThreads
+from shared.tracing import span
 
 if TYPE_CHECKING:
+    import requests
     from google.cloud.storage import Bucket, Client
 
 # Of one HTTP exchange: connect, and between two packets of the answer.
@@ -28,6 +30,8 @@ READ_TRIES = 5
 READ_PAUSE_S = 0.2
 PIECE_BYTES = 1 << 20
 PARALLEL_DELETES = 16
+# Kept until a request carries them away; must be a multiple of 256 KiB.
+WRITTEN_BYTES = 8 << 20
 # https://docs.cloud.google.com/storage/docs/batch ; the client would take 1,000.
 CALLS_PER_BATCH = 100
 _LIST_FIELDS = "items(name,generation,size,crc32c,updated),nextPageToken"
@@ -50,10 +54,13 @@ class GcsObjectStore:
             project=os.environ.get("GOOGLE_CLOUD_PROJECT") or "local",
             credentials=AnonymousCredentials() if is_emulated else None,
         )
+        # It would ask for the bucket's location in a thread beside every call, for the sake of tracing, and again and
+        # again where it may not know: functions have no storage.buckets.get.
+        client._bucket_metadata_cache = None  # noqa: SLF001 - the setting for it is a variable of the whole process
         # As many connections as there are threads that delete or compose at once; the default of 10 warns and drops.
         pool = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=64)
-        client._http.mount("https://", pool)  # noqa: SLF001 - the client offers no setting for it
-        client._http.mount("http://", pool)  # noqa: SLF001 - see above
+        for scheme in ("https://", "http://"):
+            _session(client).mount(scheme, pool)
         return client
 
     @property
@@ -68,7 +75,7 @@ class GcsObjectStore:
 
     def list(self, prefix: str) -> list[StoredObject]:
         """Return the objects below a prefix in name order: one call per 1,000 objects."""
-        with _translated():
+        with span("storage list"), _translated():
             blobs = self._client.list_blobs(
                 self._bucket, prefix=prefix, fields=_LIST_FIELDS, timeout=TIMEOUT_S, retry=self._retry
             )
@@ -76,14 +83,14 @@ class GcsObjectStore:
 
     def stat(self, name: str) -> StoredObject:
         """Describe one object, or raise ObjectNotFoundError."""
-        with _translated():
+        with span("storage stat"), _translated():
             blob = self._bucket.blob(name)
             blob.reload(timeout=TIMEOUT_S, retry=self._retry)
             return _described(blob)
 
     def compose(self, sources: Sequence[StoredObject], destination: str, content_type: str) -> StoredObject:
         """Join 1 to 32 objects into a new one; every source is pinned to its generation."""
-        with _translated():
+        with span("storage compose"), _translated():
             bucket = self._bucket
             blob = bucket.blob(destination)
             blob.content_type = content_type
@@ -100,7 +107,7 @@ class GcsObjectStore:
         """Create an object, its crc32c sent along for the store to check."""
         failures: list[Exception] = []
         try:
-            with _translated():
+            with span("storage write"), _translated():
                 blob = self._bucket.blob(name)
                 options = {
                     "content_type": content_type,
@@ -120,6 +127,35 @@ class GcsObjectStore:
             if stored is None or (stored.size_bytes, stored.crc32c) != _size_and_crc32c(content):
                 raise
             return stored
+
+    @contextmanager
+    def writing(self, name: str, content_type: str) -> Iterator[BinaryIO]:
+        """Create an object of what is written inside the block: a resumable upload that ends with it."""
+        from google.cloud.exceptions import from_http_response
+        from google.cloud.storage.exceptions import InvalidResponse
+
+        with span("storage write"), _translated():
+            file = self._bucket.blob(name).open(
+                "wb",
+                chunk_size=WRITTEN_BYTES,
+                ignore_flush=True,
+                retry=self._retry,
+                content_type=content_type,
+                if_generation_match=0,
+                checksum="crc32c",
+                timeout=TIMEOUT_S,
+            )
+            try:
+                yield file
+                file.close()
+            except InvalidResponse as error:
+                # The client translates this everywhere but here.
+                file._buffer.close()  # noqa: SLF001 - as below
+                raise from_http_response(error.response) from error
+            except BaseException:
+                # Closing would make an object of what came so far. An upload that is left alone expires by itself.
+                file._buffer.close()  # noqa: SLF001 - terminate() does this after a request that may fail
+                raise
 
     def read(self, name: str, *, generation: int | None = None, start: int = 0) -> Iterator[bytes]:
         """Stream an object in pieces of up to 1 MiB over one connection, and over others where one breaks."""
@@ -145,9 +181,9 @@ class GcsObjectStore:
             blob = self._bucket.blob(name)
             # Not blob.open(): it asks for every 40 MiB anew and copies each piece twice (docs/limits.md).
             url = f"{self._client._connection.API_BASE_URL}/download/storage/v1{blob.path}"  # noqa: SLF001 - as the client itself
-            answer = self._client._http.get(  # noqa: SLF001 - the client's authorized session
-                url, params=query, headers=headers, stream=True, timeout=TIMEOUT_S
-            )
+            # Until the first byte: how long the rest takes is for the reader to say, who may be in another thread.
+            with span("storage read"):
+                answer = _session(self._client).get(url, params=query, headers=headers, stream=True, timeout=TIMEOUT_S)
             with answer:
                 if answer.status_code == 416:
                     return
@@ -161,7 +197,7 @@ class GcsObjectStore:
         """
         wanted = list(objects)
         batches = [wanted[at : at + CALLS_PER_BATCH] for at in range(0, len(wanted), CALLS_PER_BATCH)]
-        with ThreadPoolExecutor(PARALLEL_DELETES) as pool:
+        with RequestThreads(PARALLEL_DELETES) as pool:
             answers = list(pool.map(self._delete_batch, batches))
             left = [stored for _, rest in answers for stored in rest]
             return sum(n_deleted for n_deleted, _ in answers) + sum(pool.map(self._delete_one, left))
@@ -171,7 +207,7 @@ class GcsObjectStore:
         if len(objects) == 1:
             return 0, objects
         try:
-            with _translated(), self._client.batch(raise_exception=False) as batch:
+            with span("storage delete"), _translated(), self._client.batch(raise_exception=False) as batch:
                 for stored in objects:
                     self._bucket.blob(stored.name).delete(if_generation_match=stored.generation, timeout=TIMEOUT_S)
         # No answer, none that can be read, or a store that knows no batches.
@@ -188,7 +224,7 @@ class GcsObjectStore:
 
     def _delete_one(self, stored: StoredObject) -> bool:
         try:
-            with _translated():
+            with span("storage delete"), _translated():
                 self._bucket.blob(stored.name).delete(
                     if_generation_match=stored.generation, timeout=TIMEOUT_S, retry=self._retry
                 )
@@ -196,6 +232,13 @@ class GcsObjectStore:
         except (ObjectNotFoundError, ObjectExistsError):
             return False
         return True
+
+
+def _session(client: Client) -> requests.Session:
+    """Return the client's session, which carries its credentials: for the size of its pool, and for plain reads."""
+    # It is private, and has no public way to either.
+    session: requests.Session = client._http  # noqa: SLF001 - see above
+    return session
 
 
 def _described(blob: Any) -> StoredObject:

@@ -6,7 +6,8 @@ from typing import Any
 
 from shared.adapters.supabase import SupabaseDatabase
 from shared.errors import SessionNotFoundError
-from shared.records import Caller, PageKey, Session, SessionStatus
+from shared.records.callers import Caller
+from shared.records.sessions import PageKey, Session, SessionStatus
 
 _COLUMNS = "id,session_id,user_id,status,metadata,n_dat,created_at,updated_at"
 

@@ -1,21 +1,20 @@
 """`TrainingRepository` on Supabase."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from shared.adapters.supabase import SupabaseDatabase
+from shared.adapters.supabase_results import SupabaseResults
 from shared.errors import SessionNotFoundError
-from shared.records import (
+from shared.records.callers import Caller
+from shared.records.claims import ClaimOutcome
+from shared.records.documents import DocumentStatus, LegacyDocument
+from shared.records.training import (
     TRAINABLE_MODELS,
-    Caller,
-    ClaimOutcome,
-    DataFile,
+    Conversion,
+    ConversionStatus,
     ModelFile,
     ModelStatus,
-    ResultItem,
-    ResultKind,
     Run,
     RunStatus,
     TrainedModel,
@@ -23,31 +22,31 @@ from shared.records import (
     TrainingRequest,
     TrainingTask,
 )
+from shared.records.uploads import DataFile
 
-_RUN_COLUMNS = "id,session_uuid,user_id,status,request,data_set,manifest,failure,created_at,finished_at"
-# Of what a model published, all but the scalers and charts: those are large and have lists of their own.
-_DESCRIPTION = ("signature", "params", "features", "ignored_columns", "split", "check", "environment", "findings")
+_RUN_COLUMNS = (
+    "id,session_uuid,user_id,status,request,data_set,manifest,failure,created_at,finished_at,"
+    "document_status,document_detail"
+)
 _MODEL_COLUMNS = (
     "id,run_id,session_uuid,name,path,class,framework,status,status_detail,progress,attempts,files,metrics,"
-    "created_at,updated_at"
+    "origin,claimed_class,version,conversion,created_at,updated_at"
 )
-_DESCRIBED_MODEL_COLUMNS = ",".join([_MODEL_COLUMNS, *(f"{name}:published->{name}" for name in _DESCRIPTION)])
+_PROGRESS_MODEL_COLUMNS = f"{_MODEL_COLUMNS},curve,remaining_s"
+# What a model published without its scalers and charts: those are large and have lists of their own.
+_DESCRIBED_MODEL_COLUMNS = f"{_MODEL_COLUMNS},description"
 
 
-class SupabaseTraining:
+class SupabaseTraining(SupabaseResults):
     """Runs, models and results: read as the user, written through SQL functions."""
-
-    def __init__(self, database: SupabaseDatabase) -> None:
-        self._database = database
 
     def start(self, owner: str, session_id: str, request: TrainingRequest) -> tuple[Run, Sequence[TrainingTask]]:
         """Begin a run, or return the equal one in progress, with the tasks to queue."""
-        models = [{"name": name, "framework": TRAINABLE_MODELS[name]} for name in request.models]
+        models = [{"name": name, "framework": TRAINABLE_MODELS[name].framework} for name in request.models]
         started = self._database.call(
-            "start_run_v1", owner=owner, session_id=session_id, request=asdict(request), models=models
+            "start_run_v1", owner=owner, session_id=session_id, request=request.document(), models=models
         )
-        tasks = [TrainingTask(task["model_id"], task["number"]) for task in started["tasks"]]
-        return read_run(started["run"]), tasks
+        return _with_tasks(started)
 
     def claim(self, model_id: str, lease_token: str, lease_s: int) -> TrainingClaim:
         """Take a model for training."""
@@ -56,10 +55,25 @@ class SupabaseTraining:
             ClaimOutcome(claim["outcome"]), read_run(claim["run"]), claim["is_run_finished"], claim["busy_s"]
         )
 
-    def report(self, model_id: str, lease_token: str, lease_s: int, progress: float) -> None:
+    def report(
+        self,
+        model_id: str,
+        lease_token: str,
+        lease_s: int,
+        progress: float,
+        *,
+        curve: Mapping[str, Any],
+        remaining_s: int | None,
+    ) -> None:
         """Note progress and extend the lease."""
         self._database.call(
-            "report_progress_v1", model_id=model_id, lease_token=lease_token, lease_s=lease_s, progress=progress
+            "report_progress_v2",
+            model_id=model_id,
+            lease_token=lease_token,
+            lease_s=lease_s,
+            progress=progress,
+            curve=dict(curve),
+            remaining_s=remaining_s,
         )
 
     def release(self, model_id: str, lease_token: str) -> None:
@@ -79,6 +93,10 @@ class SupabaseTraining:
         return _finished(
             self._database.call("fail_model_v1", model_id=model_id, lease_token=lease_token, detail=detail)
         )
+
+    def cancel(self, owner: str, session_id: str) -> tuple[Run, Sequence[TrainingTask]]:
+        """Cancel the run in progress."""
+        return _with_tasks(self._database.call("cancel_run_v1", owner=owner, session_id=session_id))
 
     def complete(self, run_id: str, manifest: Mapping[str, Any], document: Mapping[str, Any]) -> Run:
         """Record a run's manifest and results."""
@@ -108,7 +126,7 @@ class SupabaseTraining:
 
     def newest(self, caller: Caller, session_id: str) -> Run | None:
         """Return the newest run of a session, in one request."""
-        _, runs = self._read_runs(caller, session_id, _MODEL_COLUMNS, **{"training_results.limit": "1"})
+        _, runs = self._read_runs(caller, session_id, _PROGRESS_MODEL_COLUMNS, **{"training_results.limit": "1"})
         return runs[0] if runs else None
 
     def of_session(self, caller: Caller, session_id: str) -> tuple[str, list[Run]]:
@@ -130,28 +148,10 @@ class SupabaseTraining:
         session = rows[0]
         return session["id"], [read_run(run | {"session_id": session_id}) for run in session["training_results"]]
 
-    def results(self, caller: Caller, session_id: str, kind: ResultKind) -> list[ResultItem]:
-        """Return one list of results of the newest completed run, in one request."""
-        rows = self._database.select(
-            caller,
-            "sessions",
-            f"id,training_results(id,{kind.value}(id,run_id,content))",
-            user_id=f"eq.{caller.user_id}",
-            session_id=f"eq.{session_id}",
-            **{
-                "training_results.status": "eq.completed",
-                "training_results.order": "created_at.desc,id",
-                "training_results.limit": "1",
-                f"training_results.{kind.value}.order": "position",
-            },
-        )
-        if not rows:
-            raise SessionNotFoundError
-        return [
-            ResultItem(row["id"], row["run_id"], row["content"])
-            for run in rows[0]["training_results"]
-            for row in run[kind.value]
-        ]
+
+def _with_tasks(answer: Mapping[str, Any]) -> tuple[Run, Sequence[TrainingTask]]:
+    tasks = [TrainingTask(task["model_id"], task["number"]) for task in answer["tasks"]]
+    return read_run(answer["run"]), tasks
 
 
 def _finished(answer: Mapping[str, Any]) -> tuple[Run, bool]:
@@ -173,6 +173,9 @@ def read_run(row: Mapping[str, Any]) -> Run:
         created_at=datetime.fromisoformat(row["created_at"]),
         finished_at=datetime.fromisoformat(row["finished_at"]) if row["finished_at"] else None,
         models=tuple(_read_model(model) for model in row["models"]),
+        document=LegacyDocument(DocumentStatus(row["document_status"]), row["document_detail"])
+        if row["document_status"]
+        else None,
     )
 
 
@@ -207,8 +210,19 @@ def _read_model(row: Mapping[str, Any]) -> TrainedModel:
         metrics=row["metrics"],
         created_at=datetime.fromisoformat(row["created_at"]),
         updated_at=datetime.fromisoformat(row["updated_at"]),
-        published=row.get("published") or {name: row[name] for name in _DESCRIPTION if row.get(name) is not None},
+        origin=row["origin"],
+        claimed_class=row["claimed_class"],
+        version=row["version"],
+        published=row.get("published") or row.get("description") or {},
+        curve=row.get("curve") or {},
+        remaining_s=row.get("remaining_s"),
+        conversion=read_conversion(row["conversion"]) if row.get("conversion") else None,
     )
+
+
+def read_conversion(row: Mapping[str, Any]) -> Conversion:
+    """Make a record of a model's conversion."""
+    return Conversion(ConversionStatus(row["status"]), row["attempt"], row.get("detail"), row.get("finding"))
 
 
 def _read_model_file(row: Mapping[str, Any]) -> ModelFile:

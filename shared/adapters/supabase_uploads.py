@@ -7,7 +7,9 @@ from typing import Any
 
 from shared.adapters.supabase import SupabaseDatabase
 from shared.errors import UploadNotFoundError
-from shared.records import AssembledObject, AssemblyClaim, Caller, ClaimOutcome, NewUpload, Upload, UploadState
+from shared.records.callers import Caller
+from shared.records.claims import ClaimOutcome
+from shared.records.uploads import AssembledObject, AssemblyClaim, NewUpload, Upload, UploadState
 
 _COLUMNS = (
     "id,session_uuid,user_id,file_name,content_type,size_bytes,chunk_size_bytes,total_chunks,state,is_legacy,sha256,"

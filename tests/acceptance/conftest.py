@@ -5,8 +5,8 @@ import uuid
 
 import pytest
 
-from cli.auth import PasswordSignIn
-from cli.client import Client
+from trainshed.auth import PasswordSignIn
+from trainshed.client import Client
 
 
 def setting(name):

@@ -8,11 +8,15 @@ import httpx
 import pytest
 import yaml
 
-from cli.upload import upload_file
 from tests.acceptance.conftest import sign_in_as
+from trainshed.upload import upload_file
 
 MANIFEST = yaml.safe_load((Path(__file__).parents[2] / "functions/manifest.yaml").read_text())
 CHUNK = {"chunkIndex": 0, "totalChunks": 1, "fileName": "data.csv"}
+PUBLISHED = {
+    "runId": "6f0c8a52-57a4-4c1c-9a4f-3f6d1f0d2b11",
+    "files": [{"name": "forest/model.skops", "size": 5527, "crc32c": "yZRlqg=="}],
+}
 
 # Route -> (query, JSON body). What the route's path or body names is filled in with {session} and {upload}.
 CALLS = {
@@ -29,9 +33,13 @@ CALLS = {
     "POST /finalize-session": ({}, {"sessionId": "{session}"}),
     "POST /train/{session_id}": ({}, {"target": "y"}),
     "GET /train/{session_id}": ({}, None),
+    "POST /train/{session_id}/cancel": ({}, None),
+    "DELETE /train/{session_id}": ({}, None),
     "POST /save-model/{session_id}": ({}, None),
+    "POST /publish/{session_id}": ({}, PUBLISHED),
     "GET /list-models-database/{session_id}": ({}, None),
     "GET /download-model-h5/{session_id}": ({"type": "keras"}, None),
+    "GET /download-archive/{session_id}": ({}, None),
     "GET /plot-variables/{session_id}": ({}, None),
     "GET /visualizations/{session_id}": ({}, None),
     "GET /scalers/{session_id}": ({}, None),

@@ -40,7 +40,7 @@ def digests(path):
 
 def start_client(url, path, session, *arguments):
     environment = {**os.environ, "TRAINSHED_URL": url, "TRAINSHED_TOKEN": sign_in_as("ALICE")()}
-    command = [sys.executable, "-m", "cli", "upload", str(path), "--session", session, "--json", *arguments]
+    command = [sys.executable, "-m", "trainshed", "upload", str(path), "--session", session, "--json", *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -48,3 +48,23 @@ def test_routes_name_only_codes_there_are():
         named = re.findall(r"`([a-z]+_[a-z_]+)`", paragraph.partition("; `invalid_field`")[0])
         assert named
         assert set(named) <= codes
+
+
+def test_every_operation_is_shown_with_curl():
+    blocks = "\n".join(re.findall(r"^```sh.*?\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    # From one curl to the next, or to the end of the block: a body may go over several lines.
+    commands = re.split(r"\bcurl ", blocks)[1:]
+    shown = set()
+    for words in commands:
+        address = re.search(r"(?:\$api|localhost:\d+)(/[^\s\"?|)]*)", words)
+        # A signed address has no path here.
+        if address:
+            named = re.search(r"-X (\w+)", words)
+            method = named[1] if named else "POST" if re.search(r" -[dF] ", words) else "GET"
+            shown.add((method, re.sub(r"\$\w+|to-be-deleted|nothing-here", "{}", address[1])))
+    paths = yaml.safe_load((REPOSITORY / "docs/openapi.yaml").read_text())["paths"]
+    assert shown == {
+        (method.upper(), re.sub(r"{\w+}", "{}", path))
+        for path, operations in paths.items()
+        for method in operations.keys() & {"get", "post", "put", "patch", "delete"}
+    }

@@ -17,6 +17,7 @@ HEAVY = (
     "jwt",
     "keras",
     "numpy",
+    "opentelemetry",
     "pandas",
     "postgrest",
     "pyarrow",
@@ -27,6 +28,8 @@ HEAVY = (
     "supabase",
     "tensorflow",
     "tsdownsample",
+    "urllib3",
+    "yaml",
 )
 WEB = ("flask", "werkzeug")
 

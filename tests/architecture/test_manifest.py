@@ -9,14 +9,14 @@ from types import FunctionType
 import pytest
 
 from shared import errors
-from shared.uploads import LEASE_S
+from shared.assembly import LEASE_S
 from shared.web import endpoint
 from shared.web.manifest import Function, functions
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
 CODES = sorted({kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")})
-CALLERS = {"user", "user_or_service", "scheduler", "task"}
+CALLERS = {"user", "user_or_service", "scheduler", "task", "anyone"}
 
 
 @pytest.fixture(params=functions().values(), ids=lambda function: function.name)

@@ -9,7 +9,7 @@ import pytest
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
 from shared.ports import SessionRepository, UploadRepository
-from shared.records import Caller, CallerKind
+from shared.records.callers import Caller, CallerKind
 from tests.factories import a_caller, a_uuid
 from tests.fakes.sessions import InMemoryDatabase, InMemorySessions, Subscription
 from tests.fakes.uploads import InMemoryUploads

@@ -5,6 +5,7 @@ only for what Cloud Storage promises. Where that is the bare emulator of the loc
 the suite goes through the stack's strict door, as the functions do (STORAGE_INTERNAL_URL).
 """
 
+import gc
 import io
 import os
 import uuid
@@ -24,7 +25,7 @@ from shared.adapters.gcs import GcsObjectStore
 from shared.checksums import combine_crc32c
 from shared.errors import ObjectExistsError, ObjectNotFoundError, StorageUnavailableError
 from shared.ports import ObjectStore
-from shared.records import StoredObject
+from shared.records.objects import StoredObject
 from tests.factories import some_bytes
 from tests.fakes.objects import InMemoryObjectStore, crc32c_of
 
@@ -93,6 +94,38 @@ def facts(stored: StoredObject) -> tuple[str, int, int, str]:
 
 def parts(store: ObjectStore, prefix: str, contents: list[bytes]) -> list[StoredObject]:
     return [store.write(f"{prefix}{index:05d}", content, BINARY) for index, content in enumerate(contents)]
+
+
+class TestWriting:
+    # Of nothing, of less than one request carries, and of two requests and a half.
+    @pytest.mark.parametrize("n_bytes", [0, 5, 20 * MIB + 3])
+    def test_an_object_has_what_was_written_piece_by_piece(self, store, prefix, n_bytes):
+        content = some_bytes(n_bytes)
+        with store.writing(f"{prefix}a", BINARY) as file:
+            for at in range(0, n_bytes, MIB):
+                file.write(content[at : at + MIB])
+            assert store.list(prefix) == []
+
+        assert content_of(store, f"{prefix}a") == content
+        assert store.stat(f"{prefix}a").crc32c == crc32c_of(content)
+
+    def test_a_block_that_raises_leaves_no_object(self, store, prefix):
+        def interrupted() -> None:
+            with store.writing(f"{prefix}a", BINARY) as file:
+                file.write(some_bytes(9 * MIB))
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        gc.collect()
+        assert store.list(prefix) == []
+
+    def test_an_object_that_is_there_stays(self, store, prefix):
+        store.write(f"{prefix}a", b"first", BINARY)
+        with pytest.raises(ObjectExistsError), store.writing(f"{prefix}a", BINARY) as file:
+            file.write(b"second")
+
+        assert content_of(store, f"{prefix}a") == b"first"
 
 
 class TestWrite:

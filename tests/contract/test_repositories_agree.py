@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from shared.errors import ServiceError
-from shared.records import AssembledObject, Caller, SessionStatus, UploadState
+from shared.records.callers import Caller
+from shared.records.sessions import SessionStatus
+from shared.records.uploads import AssembledObject, UploadState
 from tests.contract.conftest import Backend, MemoryBackend, SupabaseBackend
 from tests.factories import a_new_upload, a_uuid
 

@@ -10,7 +10,9 @@ from shared.errors import (
     UploadNotFoundError,
     UploadsUnfinishedError,
 )
-from shared.records import AssembledObject, Caller, PageKey, SessionStatus, Upload
+from shared.records.callers import Caller
+from shared.records.sessions import PageKey, SessionStatus
+from shared.records.uploads import AssembledObject, Upload
 from tests.contract.conftest import Backend
 from tests.factories import a_new_upload, a_uuid
 

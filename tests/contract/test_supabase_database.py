@@ -9,7 +9,7 @@ from dev.keys import _key_id
 from shared.adapters.supabase import SupabaseDatabase
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.errors import DatabaseUnavailableError, InternalError, UnauthenticatedError
-from shared.records import Caller, CallerKind
+from shared.records.callers import Caller, CallerKind
 from tests.factories import ALICE
 from tests.local_stack import LocalStack
 from tests.tokens import Mint, user_claims

@@ -14,7 +14,7 @@ from google.cloud.tasks_v2 import Queue
 from shared.adapters.cloud_tasks import CloudTasksQueue
 from shared.errors import QueueUnavailableError
 from shared.ports import TaskQueue
-from shared.records import TrainingTask
+from shared.records.training import TrainingTask
 from shared.settings import QueueSettings
 from tests.fakes.training import InMemoryQueue
 
@@ -69,7 +69,7 @@ def delivery(request) -> Iterator[Delivery]:
     functions = request.getfixturevalue("local_stack").functions_env
     parent = functions["TASKS_QUEUE"].rpartition("/queues/")[0]
     with Receiver() as receiver:
-        thread = threading.Thread(target=receiver.serve_forever)
+        thread = threading.Thread(target=receiver.serve_forever, daemon=True)
         thread.start()
         settings = QueueSettings(
             queue=f"{parent}/queues/test-{uuid.uuid4().hex}",
@@ -79,11 +79,11 @@ def delivery(request) -> Iterator[Delivery]:
             emulator_host=functions["CLOUD_TASKS_EMULATOR_HOST"],
         )
         queue = CloudTasksQueue(settings)
-        queue._client.create_queue(parent=parent, queue=Queue(name=settings.queue))
+        queue._jobs._client.create_queue(parent=parent, queue=Queue(name=settings.queue))
         # Nothing listens on port 9 of the loopback.
         dead = CloudTasksQueue(QueueSettings(**vars(settings) | {"emulator_host": "127.0.0.1:9"}))
         yield Delivery(queue, lambda: [json.loads(body)["modelId"] for body in receiver.bodies], dead)
-        queue._client.delete_queue(name=settings.queue)
+        queue._jobs._client.delete_queue(name=settings.queue)
         receiver.shutdown()
         thread.join()
 
@@ -129,7 +129,7 @@ def test_the_queue_is_told_who_calls_and_a_name_it_takes_once():
         oidc_audience="trainshed",
         emulator_host="",
     )
-    message = CloudTasksQueue(settings)._message(TrainingTask("m", 2))
+    message = CloudTasksQueue(settings)._jobs._message("m-2", {"modelId": "m"})
     assert message["name"] == "projects/p/locations/l/queues/q/tasks/m-2"
     request = message["http_request"]
     assert request["url"] == "https://run.example/run-training"

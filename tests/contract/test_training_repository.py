@@ -1,11 +1,10 @@
 """What every `TrainingRepository` does: in memory, and on a real Postgres behind a real PostgREST."""
 
-import json
 import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -21,21 +20,16 @@ from shared.errors import (
     SessionNotFinalizedError,
     SessionNotFoundError,
     SubscriptionRequiredError,
+    TrainingFinishedError,
     TrainingInProgressError,
 )
 from shared.ports import TrainingRepository
-from shared.records import (
-    Caller,
-    ClaimOutcome,
-    ModelStatus,
-    ResultKind,
-    Run,
-    RunStatus,
-    SessionStatus,
-    TrainingRequest,
-    manifest_name,
-    run_prefix,
-)
+from shared.publication import manifest_name, run_prefix
+from shared.records.callers import Caller
+from shared.records.claims import ClaimOutcome
+from shared.records.results import ResultKind
+from shared.records.sessions import SessionStatus
+from shared.records.training import ModelStatus, Run, RunStatus, TrainingRequest, TrainingTask
 from tests.factories import BOB, a_caller, a_uuid
 from tests.fakes.sessions import InMemorySessions
 from tests.local_stack import LocalStack, People
@@ -87,6 +81,18 @@ class World:
         claim = self.runs.claim(run.models[0].id, lease_token, LEASE_S)
         assert claim.outcome is ClaimOutcome.CLAIMED
         return claim.run, run.models[0].id, lease_token
+
+    def report(self, model_id: str, lease_token: str, progress: float, **fields: Any) -> None:
+        """Report progress, without a curve unless one is given."""
+        self.runs.report(model_id, lease_token, LEASE_S, progress, **{"curve": {}, "remaining_s": None} | fields)
+
+    def published(self, *models: str) -> Run:
+        """Start a run and publish the first of its models."""
+        run, model_id, lease_token = self.claimed(*models)
+        return self.runs.publish(model_id, lease_token, published(run, run.models[0].name))[0]
+
+    def cancel(self, run: Run) -> Run:
+        return self.runs.cancel(self.alice.user_id, run.session_id)[0]
 
     def completed(self, session_id: str, request: TrainingRequest | None = None) -> Run:
         """Start, train and complete a run."""
@@ -240,7 +246,7 @@ def test_a_new_run_has_a_task_per_model_and_pins_the_tables(world):
         world.alice.user_id,
         RunStatus.QUEUED,
     )
-    assert run.request == json.loads(json.dumps(asdict(request)))
+    assert run.request == request.document()
     assert [file.file_name for file in run.data_set] == ["table0.csv", "table1.csv"]
     assert all(file.n_rows == 40 and file.generation for file in run.data_set)
     assert sorted(model.name for model in run.models) == ["dense_network", "linear_regression", "random_forest"]
@@ -413,21 +419,21 @@ def test_when_a_lease_runs_out_another_task_takes_over_and_the_old_one_can_chang
     assert claim.outcome is ClaimOutcome.CLAIMED
     assert claim.run.models[0].attempts == 2
     with pytest.raises(LeaseLostError):
-        world.runs.report(model_id, old, LEASE_S, 0.5)
+        world.report(model_id, old, 0.5)
     with pytest.raises(LeaseLostError):
         world.runs.publish(model_id, old, published(run, "random_forest"))
     with pytest.raises(LeaseLostError):
         world.runs.fail(model_id, old, "No.")
     world.runs.release(model_id, old)
     assert world.newest(run).models[0].status is ModelStatus.TRAINING
-    world.runs.report(model_id, new, LEASE_S, 0.5)
+    world.report(model_id, new, 0.5)
 
 
 def test_progress_extends_the_lease_and_never_goes_back(world):
     run, model_id, lease_token = world.claimed()
-    world.runs.report(model_id, lease_token, LEASE_S, 0.5)
+    world.report(model_id, lease_token, 0.5)
     world.advance(run.session_uuid, LEASE_S - 10)
-    world.runs.report(model_id, lease_token, LEASE_S, 0.25)
+    world.report(model_id, lease_token, 0.25)
     assert world.newest(run).models[0].progress == 0.5
     world.advance(run.session_uuid, LEASE_S - 10)
     assert world.runs.claim(model_id, a_token(), LEASE_S).outcome is ClaimOutcome.BUSY
@@ -551,13 +557,54 @@ def test_checked_models_become_ready_or_refused_once(world):
     assert world.runs.mark(run.id, {good: "changed my mind", bad: None}) == marked
 
 
+def publish(world: World, session_uuid: str, digest: str, name: str = "boosting") -> Run:
+    """Take in a run with one model whose file has this sha256."""
+    run_id = a_token()
+    document = another_trainers_manifest(session_uuid, run_id, request={}, data_set=[])
+    model = document["models"][0]
+    model["name"] = name
+    model["files"][0] |= {"sha256": digest * 64, "loads_code": False}
+    reference = {"object": manifest_name(session_uuid, run_id), "generation": 9, "bytes": 10, "sha256": "0" * 64}
+    return world.runs.record(world.alice.user_id, session_uuid, reference, document)
+
+
+def version_of(world: World, run: Run, reason: str | None = None) -> int | None:
+    (model,) = world.runs.mark(run.id, {run.models[0].id: reason}).models
+    return model.version
+
+
+def test_versions_count_ready_models_of_a_name_and_equal_content_has_an_equal_version(world):
+    _, row = world.a_session()
+    assert version_of(world, publish(world, row, "a")) == 1
+    assert version_of(world, publish(world, row, "b"), "damaged") is None
+    assert version_of(world, publish(world, row, "b")) == 2
+    assert version_of(world, publish(world, row, "a")) == 1
+    assert version_of(world, publish(world, row, "c")) == 3
+    assert version_of(world, publish(world, row, "a", name="other")) == 1
+
+
+def test_models_that_become_ready_at_once_get_different_versions(world):
+    _, row = world.a_session()
+    runs = [publish(world, row, digest) for digest in "0123456789"]
+    with ThreadPoolExecutor(len(runs)) as pool:
+        versions = list(pool.map(lambda run: version_of(world, run), runs))
+    assert sorted(versions) == list(range(1, len(runs) + 1))
+
+
+def test_a_model_says_who_made_it(world):
+    session_id, row = world.a_session()
+    ours = world.completed(session_id, a_request(models=("random_forest",)))
+    assert [model.origin for model in ours.models] == ["trained"]
+    assert [model.origin for model in publish(world, row, "a").models] == ["published"]
+
+
 def test_a_deleted_session_takes_its_models_out_of_every_hand(world):
     run, model_id, lease_token = world.claimed()
     world.begin_delete(world.alice.user_id, run.session_id)
     with pytest.raises(ModelNotFoundError):
         world.runs.claim(model_id, a_token(), LEASE_S)
     with pytest.raises(ModelNotFoundError):
-        world.runs.report(model_id, lease_token, LEASE_S, 0.5)
+        world.report(model_id, lease_token, 0.5)
     with pytest.raises(ModelNotFoundError):
         world.runs.publish(model_id, lease_token, published(run, "random_forest"))
     with pytest.raises(ModelNotFoundError):
@@ -615,3 +662,158 @@ def test_another_trainers_manifest_leaves_a_run_in_progress_alone(world):
     document = another_trainers_manifest(row, a_token(), request={}, data_set=[], models=[])
     world.runs.record(world.alice.user_id, row, {}, document)
     assert world.status_of(row) is SessionStatus.TRAINING
+
+
+def test_a_curve_and_the_time_left_are_shown_while_a_model_is_trained(world):
+    run, model_id, lease_token = world.claimed()
+    curve = {"unit": "epoch", "n_steps": 20, "step": [1, 2], "train": [0.9, 0.1 + 0.2], "validation": [None, 1e-30]}
+    world.report(model_id, lease_token, 0.5, curve=curve, remaining_s=12)
+    (model,) = world.runs.newest(world.alice, run.session_id).models
+    assert (model.curve, model.remaining_s) == (curve, 12)
+    assert world.newest(run).models[0].curve == {}
+    world.runs.publish(model_id, lease_token, published(run, "random_forest"))
+    assert world.runs.newest(world.alice, run.session_id).models[0].curve == curve
+
+
+def test_cancelling_ends_every_model_and_the_session_can_be_trained_again_at_once(world):
+    session_id, row = world.a_session()
+    run = world.start(session_id, a_request(models=("linear_regression", "random_forest")))
+    world.runs.claim(run.models[0].id, a_token(), LEASE_S)
+    cancelled, tasks = world.runs.cancel(world.alice.user_id, session_id)
+    assert (cancelled.id, cancelled.status, cancelled.failure) == (run.id, RunStatus.CANCELLED, None)
+    assert cancelled.finished_at is not None
+    assert {model.status for model in cancelled.models} == {ModelStatus.CANCELLED}
+    assert list(tasks) == []
+    assert world.status_of(row) is SessionStatus.FINALIZED
+    assert world.start(session_id).id != run.id
+
+
+def test_cancelling_twice_answers_the_same_run(world):
+    run = world.a_run()
+    first = world.cancel(run)
+    assert world.cancel(run) == first
+
+
+def test_a_task_of_a_cancelled_run_can_change_nothing(world):
+    run, model_id, lease_token = world.claimed()
+    world.cancel(run)
+    with pytest.raises(LeaseLostError):
+        world.report(model_id, lease_token, 0.5)
+    with pytest.raises(LeaseLostError):
+        world.runs.publish(model_id, lease_token, published(run, "random_forest"))
+    with pytest.raises(LeaseLostError):
+        world.runs.fail(model_id, lease_token, "No.")
+    world.runs.release(model_id, lease_token)
+    claim = world.runs.claim(model_id, a_token(), LEASE_S)
+    assert (claim.outcome, claim.are_models_finished) == (ClaimOutcome.DONE, True)
+    assert world.newest(run).models[0].status is ModelStatus.CANCELLED
+
+
+def test_what_was_finished_before_a_run_was_cancelled_is_published_by_a_new_task(world):
+    run = world.published("linear_regression", "random_forest")
+    cancelled, tasks = world.runs.cancel(world.alice.user_id, run.session_id)
+    assert {model.name: model.status for model in cancelled.models} == {
+        "linear_regression": ModelStatus.PENDING,
+        "random_forest": ModelStatus.CANCELLED,
+    }
+    finished = next(model for model in run.models if model.status is ModelStatus.PENDING)
+    assert list(tasks) == [TrainingTask(finished.id, 2)]
+    assert world.runs.cancel(world.alice.user_id, run.session_id)[1] == tasks
+    claim = world.runs.claim(finished.id, a_token(), LEASE_S)
+    assert (claim.outcome, claim.are_models_finished) == (ClaimOutcome.DONE, True)
+    assert claim.run.models[0].published == published(run, "linear_regression")
+    completed = world.runs.complete(run.id, a_reference(run), a_document(run))
+    assert (completed.status, completed.manifest) == (RunStatus.CANCELLED, a_reference(run))
+    assert completed.finished_at == cancelled.finished_at
+    assert world.status_of(run.session_uuid) is SessionStatus.TRAINED
+    assert world.runs.complete(run.id, {}, a_document(run)) == completed
+    scalers = world.runs.results(world.alice, run.session_id, ResultKind.SCALERS)
+    assert {item.run_id for item in scalers} == {run.id}
+    assert list(world.runs.cancel(world.alice.user_id, run.session_id)[1]) == []
+
+
+def test_publishing_a_cancelled_run_leaves_the_run_after_it_alone(world):
+    run = world.published("linear_regression", "random_forest")
+    world.cancel(run)
+    world.start(run.session_id)
+    world.runs.complete(run.id, a_reference(run), a_document(run))
+    assert world.status_of(run.session_uuid) is SessionStatus.TRAINING
+
+
+def test_cancelling_leaves_the_results_of_the_run_before(world):
+    session_id, row = world.a_session()
+    completed = world.completed(session_id)
+    world.cancel(world.start(session_id, a_request(seed=7)))
+    assert world.status_of(row) is SessionStatus.TRAINED
+    scalers = world.runs.results(world.alice, session_id, ResultKind.SCALERS)
+    assert {item.run_id for item in scalers} == {completed.id}
+
+
+def test_a_run_that_has_ended_by_itself_cannot_be_cancelled(world):
+    session_id, _ = world.a_session()
+    run = world.completed(session_id)
+    with pytest.raises(TrainingFinishedError) as refused:
+        world.cancel(run)
+    assert refused.value.details == {"run_id": run.id, "status": "completed"}
+
+
+def test_only_the_owner_of_a_trained_session_can_cancel(world):
+    session_id, _ = world.a_session()
+    with pytest.raises(RunNotFoundError):
+        world.runs.cancel(world.alice.user_id, session_id)
+    run = world.start(session_id)
+    with pytest.raises(SessionNotFoundError):
+        world.runs.cancel(world.bob.user_id, session_id)
+    assert world.newest(run).status is RunStatus.QUEUED
+    world.begin_delete(world.alice.user_id, session_id)
+    with pytest.raises(SessionNotFoundError):
+        world.cancel(run)
+
+
+def test_of_cancelling_and_publishing_at_once_one_comes_first(world):
+    for _ in range(5):
+        run, model_id, lease_token = world.claimed()
+        barrier = threading.Barrier(2)
+
+        def publish(barrier=barrier, run=run, model_id=model_id, lease_token=lease_token) -> bool:
+            barrier.wait()
+            try:
+                world.runs.publish(model_id, lease_token, published(run, "random_forest"))
+            except LeaseLostError:
+                return False
+            return True
+
+        def cancel(barrier=barrier, run=run) -> int:
+            barrier.wait()
+            return len(world.runs.cancel(world.alice.user_id, run.session_id)[1])
+
+        with ThreadPoolExecutor(2) as pool:
+            is_published, n_tasks = (future.result() for future in (pool.submit(publish), pool.submit(cancel)))
+        found = world.newest(run)
+        assert found.status is RunStatus.CANCELLED
+        assert found.models[0].status is (ModelStatus.PENDING if is_published else ModelStatus.CANCELLED)
+        assert n_tasks == is_published
+
+
+def test_of_cancelling_and_completing_at_once_the_results_are_kept_either_way(world):
+    for _ in range(5):
+        run = world.published("random_forest")
+        barrier = threading.Barrier(2)
+
+        def complete(barrier=barrier, run=run) -> RunStatus:
+            barrier.wait()
+            return world.runs.complete(run.id, a_reference(run), a_document(run)).status
+
+        def cancel(barrier=barrier, run=run) -> RunStatus:
+            barrier.wait()
+            try:
+                return world.cancel(run).status
+            except TrainingFinishedError:
+                return RunStatus.COMPLETED
+
+        with ThreadPoolExecutor(2) as pool:
+            ends = {future.result() for future in (pool.submit(complete), pool.submit(cancel))}
+        assert ends in ({RunStatus.CANCELLED}, {RunStatus.COMPLETED})
+        assert world.newest(run).manifest == a_reference(run)
+        assert world.status_of(run.session_uuid) is SessionStatus.TRAINED
+        assert world.runs.results(world.alice, run.session_id, ResultKind.SCALERS)

@@ -19,7 +19,9 @@ from shared.errors import (
     UploadNotFoundError,
     WrongStateError,
 )
-from shared.records import AssembledObject, Caller, ClaimOutcome, Upload, UploadState
+from shared.records.callers import Caller
+from shared.records.claims import ClaimOutcome
+from shared.records.uploads import AssembledObject, Upload, UploadState
 from tests.contract.conftest import Backend
 from tests.factories import a_new_upload, a_uuid
 

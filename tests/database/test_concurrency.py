@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from shared.records import Caller
+from shared.records.callers import Caller
 from tests.local_stack import LocalStack, People
 
 YEARS = 365 * 24

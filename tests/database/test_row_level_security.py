@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from shared.records import Caller
+from shared.records.callers import Caller
 from tests.local_stack import LocalStack, People
 
 READ_OWN = {"owner": "own", "other": "none", "anonymous": "refused", "service": "all"}

@@ -14,9 +14,9 @@ import google_crc32c
 import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cli.storage_checks import STORAGE_FILE
 from dev.door.signature import RefusedError, SignedRequest, verify
 from dev.keys import SIGNER_EMAIL
+from operations.storage_checks import STORAGE_FILE
 from shared.checksums import encode_crc32c
 
 ORIGIN = "https://app.example"
@@ -235,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
             versioning = not versioning
         if self._has(f"old {entry} are deleted"):
             rules.append({"action": {"type": "Delete"}, "condition": {"age": 30}})
-        if self._has("no rule deletes chunks"):
+        if entry == "uploads" and self._has("no rule deletes chunks"):
             rules = []
         if self._has("a rule deletes old versions only"):
             rules.append({"action": {"type": "Delete"}, "condition": {"numNewerVersions": 3}})

@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
-from cli import doctor
-from cli.storage_checks import StorageChecks, Verdict
 from dev.home import REPOSITORY, Home
 from dev.keys import Keys
+from operations import doctor
+from operations.storage_checks import StorageChecks, Verdict
 from shared.adapters.gcs import GcsObjectStore
 from shared.settings import StorageSettings
 from tests.doctor.bucket_server import ORIGIN, BucketServer
@@ -216,7 +216,7 @@ def test_interrupted_it_deletes_what_it_has_written(local_stack, number):
     store = GcsObjectStore(local_stack.env["UPLOADS_BUCKET"])
     before = {stored.name for stored in store.list("doctor/")}
     running = subprocess.Popen(
-        [sys.executable, "-m", "cli.doctor"],
+        [sys.executable, "-m", "operations.doctor"],
         cwd=REPOSITORY,
         env={**os.environ, **local_stack.functions_env, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
@@ -238,7 +238,7 @@ def test_interrupted_it_deletes_what_it_has_written(local_stack, number):
 def run_doctor(settings):
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "NO_GCE_CHECK") if name in os.environ}
     return subprocess.run(
-        [sys.executable, "-m", "cli.doctor", "--json"],
+        [sys.executable, "-m", "operations.doctor", "--json"],
         cwd=REPOSITORY,
         env={**inherited, **settings},
         capture_output=True,

@@ -1,9 +1,11 @@
 """A bucket in memory, and its signed URLs. It refuses what Cloud Storage refuses."""
 
+import io
 import itertools
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -12,10 +14,23 @@ import google_crc32c
 
 from shared.checksums import encode_crc32c
 from shared.errors import ObjectExistsError, ObjectNotFoundError
-from shared.records import StoredObject
+from shared.records.objects import StoredObject
 
 MAX_SOURCES = 32
 PIECE_BYTES = 1 << 20
+
+
+class _Written(io.BytesIO):
+    """As what writes to Cloud Storage: nothing can be read or written a second time."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: int) -> int:
+        raise io.UnsupportedOperation
+
+    def readable(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,12 @@ class InMemoryObjectStore:
             if name in self._objects:
                 raise ObjectExistsError(name)
             return self._keep(name, content if isinstance(content, bytes) else content.read(), content_type)
+
+    @contextmanager
+    def writing(self, name: str, content_type: str) -> Iterator[BinaryIO]:
+        written = _Written()
+        yield written
+        self.write(name, written.getvalue(), content_type)
 
     def read(self, name: str, *, generation: int | None = None, start: int = 0) -> Iterator[bytes]:
         content = self._kept(name, generation).content

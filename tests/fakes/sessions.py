@@ -20,7 +20,9 @@ from shared.errors import (
     TooLargeError,
     UploadsUnfinishedError,
 )
-from shared.records import Caller, CallerKind, PageKey, Session, SessionStatus, Upload, UploadState
+from shared.records.callers import Caller, CallerKind
+from shared.records.sessions import PageKey, Session, SessionStatus
+from shared.records.uploads import Upload, UploadState
 
 OPEN_TO_UPLOADS = {SessionStatus.INITIALIZED, SessionStatus.UPLOADING}
 

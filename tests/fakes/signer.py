@@ -2,7 +2,7 @@ import uuid
 from collections.abc import Mapping
 
 from shared.errors import ObjectExistsError, ObjectNotFoundError
-from shared.records import SignedUrl
+from shared.records.objects import SignedUrl
 from tests.fakes.objects import InMemoryObjectStore, crc32c_of
 
 
@@ -35,7 +35,9 @@ class InMemorySigner:
             return 403, b""
         signed_method, name, signed_headers = self._signed[url]
         sent = {header.lower(): value for header, value in headers.items()}
-        if method != signed_method or any(sent.get(header) != value for header, value in signed_headers.items()):
+        if method != signed_method or any(
+            sent.get(header.lower()) != value for header, value in signed_headers.items()
+        ):
             return 403, b""
         if method == "GET":
             try:

@@ -1,8 +1,10 @@
-"""Training in memory: repository and queue. The repository follows 20261123130000_training_and_results.sql."""
+"""Training in memory: repository and queue. The repository follows 20261123130000_training_and_results.sql and
+20261124110000_cancelled_training_and_live_curves.sql.
+"""
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,25 +18,25 @@ from shared.errors import (
     SessionNotFinalizedError,
     SessionNotFoundError,
     SubscriptionRequiredError,
+    TrainingFinishedError,
     TrainingInProgressError,
 )
-from shared.records import (
+from shared.records.callers import Caller
+from shared.records.claims import ClaimOutcome
+from shared.records.results import ResultItem, ResultKind
+from shared.records.sessions import SessionStatus
+from shared.records.training import (
     TRAINABLE_MODELS,
-    Caller,
-    ClaimOutcome,
     ModelFile,
     ModelStatus,
-    ResultItem,
-    ResultKind,
     Run,
     RunStatus,
-    SessionStatus,
     TrainedModel,
     TrainingClaim,
     TrainingRequest,
     TrainingTask,
-    data_files,
 )
+from shared.records.uploads import data_files
 from tests.fakes.sessions import InMemoryDatabase, SessionRow
 
 MOST_ATTEMPTS = 5
@@ -73,7 +75,7 @@ class InMemoryTraining:
             if session is None:
                 raise SessionNotFoundError
             row = next((row for row in self._runs_of(session) if not row.record.is_over), None)
-            if row is not None and row.record.request != _json(request):
+            if row is not None and row.record.request != request.document():
                 if any(
                     model.record.updated_at > database.now - 6 * PATIENCE or _is_leased(model, database.now)
                     for model in row.models.values()
@@ -118,11 +120,22 @@ class InMemoryTraining:
                 busy_s = int((model.lease_expires_at - database.now).total_seconds()) + 1
             return TrainingClaim(outcome, self._run(row), _is_finished(row), busy_s)
 
-    def report(self, model_id: str, lease_token: str, lease_s: int, progress: float) -> None:
+    def report(
+        self,
+        model_id: str,
+        lease_token: str,
+        lease_s: int,
+        progress: float,
+        *,
+        curve: Mapping[str, Any],
+        remaining_s: int | None,
+    ) -> None:
         with self._database.lock:
             _, model = self._locked(model_id)
             _demand_lease(model, lease_token)
-            self._change(model, progress=max(model.record.progress, progress))
+            self._change(
+                model, progress=max(model.record.progress, progress), curve=dict(curve), remaining_s=remaining_s
+            )
             model.lease_expires_at = self._database.now + timedelta(seconds=lease_s)
 
     def release(self, model_id: str, lease_token: str) -> None:
@@ -159,19 +172,58 @@ class InMemoryTraining:
                 _drop_lease(model)
             return self._run(row), _is_finished(row)
 
+    def cancel(self, owner: str, session_id: str) -> tuple[Run, Sequence[TrainingTask]]:
+        database = self._database
+        with database.lock:
+            session = database.session_of(owner, session_id)
+            if session is None:
+                raise SessionNotFoundError
+            runs = sorted(self._runs_of(session), key=lambda row: row.record.is_over)
+            if not runs:
+                raise RunNotFoundError
+            row = runs[0]
+            if row.record.status in {RunStatus.COMPLETED, RunStatus.FAILED}:
+                raise TrainingFinishedError(run_id=row.record.id, status=row.record.status.value)
+            is_new = row.record.status is not RunStatus.CANCELLED
+            if is_new:
+                for model in row.models.values():
+                    if model.record.status in UNFINISHED:
+                        self._change(model, status=ModelStatus.CANCELLED)
+                        _drop_lease(model)
+                row.record = replace(row.record, status=RunStatus.CANCELLED, finished_at=database.tick())
+                has_results = any(_has_results(other) for other in runs)
+                to = SessionStatus.TRAINED if has_results else SessionStatus.FINALIZED
+                session.record = replace(session.record, status=to, updated_at=database.now)
+            finished = sorted(
+                (model for model in row.models.values() if model.record.published), key=lambda model: model.record.name
+            )[: row.record.manifest is None]
+            for model in finished:
+                if is_new or model.queued_at < database.now - PATIENCE:
+                    model.tasks += 1
+                    model.queued_at = database.now
+            return self._run(row), [TrainingTask(model.record.id, model.tasks) for model in finished]
+
     def complete(self, run_id: str, manifest: Mapping[str, Any], document: Mapping[str, Any]) -> Run:
         with self._database.lock:
             row = self._runs.get(run_id)
             session = self._session(row) if row else None
             if row is None or session is None:
                 raise RunNotFoundError
-            if row.record.is_over:
+            if row.record.status in {RunStatus.COMPLETED, RunStatus.FAILED} or _has_results(row):
                 return self._run(row)
             if not _is_finished(row):
                 raise TrainingInProgressError(run_id=run_id)
             status = RunStatus(document["status"])
-            failure = "No model could be trained." if status is RunStatus.FAILED else None
-            self._finish(row, session, status, dict(manifest), failure)
+            if row.record.status is RunStatus.CANCELLED:
+                row.record = replace(row.record, manifest=dict(manifest))
+                is_idle = session.record.status in {SessionStatus.FINALIZED, SessionStatus.FAILED}
+                if is_idle and status is RunStatus.COMPLETED:
+                    session.record = replace(
+                        session.record, status=SessionStatus.TRAINED, updated_at=self._database.tick()
+                    )
+            else:
+                failure = "No model could be trained." if status is RunStatus.FAILED else None
+                self._finish(row, session, status, dict(manifest), failure)
             _insert_results(row, document)
             return self._run(row)
 
@@ -193,6 +245,7 @@ class InMemoryTraining:
                     row,
                     entry["name"],
                     entry["framework"],
+                    origin="published",
                     status=ModelStatus.PENDING if is_completed else ModelStatus.FAILED,
                     status_detail=entry.get("detail"),
                     progress=1.0,
@@ -213,11 +266,27 @@ class InMemoryTraining:
                 model = row.models.get(model_id)
                 if model and model.record.status is ModelStatus.PENDING:
                     status = ModelStatus.REFUSED if reason else ModelStatus.READY
-                    self._change(model, status=status, status_detail=reason)
+                    version = None if reason else self._version_for(row, model.record)
+                    self._change(model, status=status, status_detail=reason, version=version)
             return self._run(row)
 
+    def _version_for(self, row: RunRow, model: TrainedModel) -> int:
+        same_name = [
+            other.record
+            for run in self._runs.values()
+            if run.record.session_uuid == row.record.session_uuid
+            for other in run.models.values()
+            if other.record.name == model.name and other.record.version is not None
+        ]
+        equal = [other.version for other in same_name if _content(other) == _content(model)]
+        return min(equal) if equal else max((other.version for other in same_name), default=0) + 1
+
     def newest(self, caller: Caller, session_id: str) -> Run | None:
-        _, runs = self.of_session(caller, session_id)
+        with self._database.lock:
+            session = self._database.session_of(caller.user_id, session_id)
+            if session is None:
+                raise SessionNotFoundError
+            runs = [self._run(row) for row in self._runs_of(session)]
         if not runs:
             return None
         return replace(runs[0], models=tuple(replace(model, published={}) for model in runs[0].models))
@@ -229,13 +298,15 @@ class InMemoryTraining:
                 raise SessionNotFoundError
             return session.record.id, [_shown(self._run(row)) for row in self._runs_of(session)]
 
-    def results(self, caller: Caller, session_id: str, kind: ResultKind) -> list[ResultItem]:
+    def results(
+        self, caller: Caller, session_id: str, kind: ResultKind, *, of_all_runs: bool = False
+    ) -> list[ResultItem]:
         with self._database.lock:
             session = self._database.session_of(caller.user_id, session_id)
             if session is None:
                 raise SessionNotFoundError
-            completed = [row for row in self._runs_of(session) if row.record.status is RunStatus.COMPLETED]
-            return list(completed[0].results.get(kind, [])) if completed else []
+            shown = [row for row in self._runs_of(session) if _has_results(row)]
+            return [item for row in shown[: None if of_all_runs else 1] for item in row.results.get(kind, [])]
 
     def _new_run(self, owner: str, session: SessionRow, request: TrainingRequest) -> RunRow:
         database = self._database
@@ -247,9 +318,9 @@ class InMemoryTraining:
         tables = data_files(row.record for row in database.uploads_of(session.record.id))
         if not tables:
             raise DataSetError("The session has no table to train on.")
-        row = self._add_run(str(uuid.uuid4()), session, RunStatus.QUEUED, _json(request), tables)
+        row = self._add_run(str(uuid.uuid4()), session, RunStatus.QUEUED, request.document(), tables)
         for name in request.models:
-            self._add_model(row, name, TRAINABLE_MODELS[name])
+            self._add_model(row, name, TRAINABLE_MODELS[name].framework)
         session.record = replace(session.record, status=SessionStatus.TRAINING, updated_at=database.now)
         return row
 
@@ -366,20 +437,47 @@ class InMemoryQueue:
 
 def _shown(run: Run) -> Run:
     """Leave out what has lists of its own."""
-    shown = ("signature", "params", "features", "ignored_columns", "split", "check", "environment", "findings")
+    shown = (
+        "task",
+        "signature",
+        "params",
+        "features",
+        "encoding",
+        "classes",
+        "series",
+        "baselines",
+        "next",
+        "ignored_columns",
+        "split",
+        "check",
+        "environment",
+        "findings",
+        "imports",
+        "requirements",
+    )
     models = (
-        replace(model, published={name: model.published[name] for name in shown if name in model.published})
+        replace(
+            model,
+            published={name: model.published[name] for name in shown if name in model.published},
+            curve={},
+            remaining_s=None,
+        )
         for model in run.models
     )
     return replace(run, models=tuple(models))
 
 
-def _json(request: TrainingRequest) -> dict[str, Any]:
-    return asdict(request) | {"models": list(request.models)}
+def _content(model: TrainedModel) -> list[tuple[str, str]]:
+    return sorted((file.format, file.sha256) for file in model.files)
 
 
 def _is_finished(row: RunRow) -> bool:
     return not any(model.record.status in UNFINISHED for model in row.models.values())
+
+
+def _has_results(row: RunRow) -> bool:
+    is_kept = row.record.status in {RunStatus.COMPLETED, RunStatus.CANCELLED}
+    return is_kept and row.record.manifest is not None
 
 
 def _is_leased(model: ModelRow, now: datetime) -> bool:

@@ -127,17 +127,17 @@ class FakeUploadService:
             if (upload.session_id, upload.file_name) != (body["sessionId"], body["fileName"]):
                 continue
             if upload.state == "open" and upload.size == body["size"]:
-                return 200, self._created(upload)
+                return 200, self._created(upload, body, is_new=False)
             if upload.state in {"open", "assembling", "assembled"}:
                 raise RefusedError(409, "file_exists", uploadId=upload.upload_id, state=upload.state, size=upload.size)
         upload = FakeUpload(str(uuid.uuid4()), body["sessionId"], body["fileName"], body["size"], self.chunk_size)
         self.uploads[upload.upload_id] = upload
-        return 201, self._created(upload)
+        return 201, self._created(upload, body, is_new=True)
 
-    def _created(self, upload: FakeUpload) -> dict:
-        first = range(min(upload.total_chunks, 128))
+    def _created(self, upload: FakeUpload, body: dict, *, is_new: bool) -> dict:
+        first = range(min(upload.total_chunks, body.get("presign", 128)))
         chunks = [self._signed(upload, index, None) for index in first]
-        return {**upload.document(), "concurrency": self.concurrency, "chunks": chunks}
+        return {**upload.document(), "isNew": is_new, "concurrency": self.concurrency, "chunks": chunks}
 
     def sign(self, upload: FakeUpload, wanted: list[dict]) -> dict:
         if not 1 <= len(wanted) <= 128:

@@ -12,16 +12,10 @@ from shared.errors import (
     UploadNotFoundError,
     WrongStateError,
 )
-from shared.records import (
-    AssembledObject,
-    AssemblyClaim,
-    Caller,
-    ClaimOutcome,
-    NewUpload,
-    SessionStatus,
-    Upload,
-    UploadState,
-)
+from shared.records.callers import Caller
+from shared.records.claims import ClaimOutcome
+from shared.records.sessions import SessionStatus
+from shared.records.uploads import AssembledObject, AssemblyClaim, NewUpload, Upload, UploadState
 from tests.fakes.sessions import OPEN_TO_UPLOADS, InMemoryDatabase, UploadRow
 
 UPLOAD_LIFETIME = timedelta(hours=24)

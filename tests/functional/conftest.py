@@ -6,21 +6,23 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import functions_framework
 import httpx
 import pytest
+import urllib3
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from container.app import load_manifest
+from dev.host import load_held_function
 from shared.adapters.gcs import GcsObjectStore
-from shared.records import Caller, chunks_prefix, data_sets_prefix, steps_prefix
+from shared.records.callers import Caller
+from shared.records.objects import chunks_prefix, data_sets_prefix, steps_prefix
 from shared.web.manifest import Function, functions
 from tests.local_stack import LocalStack
 
-FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
+MANIFEST = load_manifest()
 MIB = 1 << 20
 
 
@@ -33,8 +35,7 @@ class Api:
 
     def app(self, function: Function) -> Flask:
         if function.name not in self._apps:
-            source = FUNCTIONS / function.source / "main.py"
-            self._apps[function.name] = functions_framework.create_app(function.target, str(source))
+            self._apps[function.name] = load_held_function(function.name, MANIFEST[function.name])
         return self._apps[function.name]
 
     def request(
@@ -176,8 +177,8 @@ def configured(local_stack: LocalStack) -> Iterator[None]:
 def api(local_stack: LocalStack, configured: None) -> Iterator[Api]:
     yield Api(local_stack)
     # Functions keep their connections for as long as their process lives; this one goes on to other tests.
-    for client in [one for one in gc.get_objects() if isinstance(one, httpx.Client)]:
-        client.close()
+    for pool in [one for one in gc.get_objects() if isinstance(one, urllib3.HTTPConnectionPool)]:
+        pool.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from shared.records import Caller, CallerKind, chunk_name, steps_prefix
+from shared.records.callers import Caller, CallerKind
+from shared.records.objects import chunk_name, steps_prefix
 from tests.functional.conftest import Api, Client, done, refused
 
 TABLE = b"a,b\n1,2\n3,4\n"

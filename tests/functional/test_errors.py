@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dev.keys import SCHEDULER_EMAIL, _key_id
-from shared.records import Caller, CallerKind
+from shared.records.callers import Caller, CallerKind
 from shared.web.manifest import functions
 from tests.functional.conftest import Client, done, refused
 from tests.tokens import Mint, bad_tokens, user_claims

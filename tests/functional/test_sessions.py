@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from shared.records import models_prefix, results_prefix
+from shared.publication import results_prefix
+from shared.records.objects import models_prefix
 from tests.functional.conftest import done, refused
 
 TABLE = b"a,b\n1,2\n3,4\n"

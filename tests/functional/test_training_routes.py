@@ -1,19 +1,29 @@
 """Every route of training, models and results over HTTP: success, each error, repeated call."""
 
+import base64
+import hashlib
 import json
+import struct
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import functions_framework
+import google_crc32c
 import httpx
 import pytest
 
 from dev.home import REPOSITORY
 from shared.adapters.gcs import GcsObjectStore
-from shared.records import Caller
+from shared.adapters.supabase import SupabaseDatabase
+from shared.adapters.supabase_training import SupabaseTraining
+from shared.checksums import encode_crc32c
+from shared.publication import run_prefix
+from shared.records.callers import Caller
 from tests.local_stack import LocalStack, People
 from tests.training_factories import a_model_file_content, a_table, another_trainers_manifest, publish_manifest
 
@@ -26,8 +36,11 @@ GET_ROUTES = (
     "scalers",
     "evaluation-tables",
 )
-POST_ROUTES = ("train", "save-model")
+POST_ROUTES = ("train", "save-model", "train/{}/cancel")
 PATIENCE_S = 90
+A_PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 A_TARGET = {"target": "y", "models": ["linear_regression"]}
 
 
@@ -62,7 +75,7 @@ class Api:
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             run = data(self.get(f"train/{session}"), 200)
-            if run["status"] in {"completed", "failed"}:
+            if run["status"] in {"completed", "failed", "cancelled"}:
                 return run
             time.sleep(0.2)
         raise AssertionError(f"The training does not end: {run}")
@@ -114,6 +127,10 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return body
 
 
+def address_of(route: str, session: str) -> str:
+    return route.format(session) if "{}" in route else f"{route}/{session}"
+
+
 def test_a_session_is_trained_and_its_results_are_read(api):
     session = api.a_session(a_table(200))
     started = data(api.post(f"train/{session}", A_TARGET), 202)
@@ -126,14 +143,18 @@ def test_a_session_is_trained_and_its_results_are_read(api):
     assert saved["models_saved"] == 1
     assert data(api.post(f"save-model/{session}"), 200) == saved
     listed = data(api.get(f"list-models-database/{session}"), 200)
-    assert listed == {"models": saved["models"], "count": 1}
+    assert listed == {"models": saved["models"], "count": 1, "unread_documents": 0, "documents": []}
     (model,) = listed["models"]
     assert (model["class"], model["framework"], model["status"]) == (
         "sklearn.linear_model.LinearRegression",
         "sklearn",
         "ready",
     )
-    assert {(entry["format"], entry["loads_code"]) for entry in model["formats"]} == {("skops", False), ("pkl", True)}
+    assert {(entry["format"], entry["loads_code"]) for entry in model["formats"]} == {
+        ("skops", False),
+        ("onnx", False),
+        ("pkl", True),
+    }
     assert model["size"] == saved["total_size"] == sum(entry["size"] for entry in model["formats"])
     (table,) = data(api.get(f"evaluation-tables/{session}"), 200)["evaluation_tables"]
     values = {(row["split"], row["metric"]): row["value"] for row in table["rows"]}
@@ -161,15 +182,59 @@ def test_a_saved_model_is_downloaded_from_the_bucket_under_a_name_made_by_the_se
         assert len(file.content) == sizes["skops"]
         name = f"linear_regression-{run['run_id'][:8]}.skops"
         assert file.headers["content-disposition"] == f'attachment; filename="{name}"'
+    address = data(api.get(f"download-model-h5/{session}", type="sklearn", redirect="false"), 200)["url"]
+    assert len(httpx.get(address).content) == sizes["skops"]
+    problem(api.get(f"download-model-h5/{session}", type="sklearn", redirect="maybe"), 422, "invalid_field")
     problem(api.get(f"download-model-h5/{session}"), 404, "model_not_found")
     body = problem(
         api.get(f"download-model-h5/{session}", path=model["path"], format="keras"), 409, "model_unavailable"
     )
-    assert body["details"]["available"] == ["skops", "pkl"]
+    assert body["details"]["available"] == ["skops", "onnx", "pkl"]
     assert (
         problem(api.get(f"download-model-h5/{session}", type="x"), 422, "invalid_field")["details"]["field"] == "type"
     )
     problem(api.get(f"download-model-h5/{session}", path="../../x"), 404, "model_not_found")
+
+
+def test_classes_are_trained_and_listed_with_their_table_and_charts(api):
+    rows = "".join(
+        f"{row % 7},{'morning' if row % 2 else 'evening'},{'yes' if row % 7 > 3 else 'no'}\n" for row in range(120)
+    )
+    session = api.a_session(f"a,part,late\n{rows}".encode())
+    started = data(api.post(f"train/{session}", {"target": "late", "models": ["logistic_regression"]}), 202)
+    assert started["task"] == "classification"
+    run = api.trained(session)
+    assert run["status"] == "completed", run
+    assert run["models"][0]["curve"]["step"]
+    (model,) = data(api.get(f"list-models-database/{session}"), 200)["models"]
+    assert (model["task"], model["classes"], model["features"]) == ("classification", ["no", "yes"], ["a", "part"])
+    assert model["metrics"]["test"]["accuracy"] == 1
+    tables = data(api.get(f"evaluation-tables/{session}"), 200)["evaluation_tables"]
+    assert [table["name"] for table in tables] == ["evaluation", "logistic_regression.classes"]
+    kinds = [chart["kind"] for chart in data(api.get(f"visualizations/{session}"), 200)["visualizations"]]
+    assert kinds == ["confusion", "line", "line"]
+    for name in ("confusion", "roc", "history"):
+        picture = api.get(f"visualizations/{session}", name=f"logistic_regression.{name}", format="png")
+        assert (picture.status_code, picture.content[:4]) == (200, b"\x89PNG")
+    onnx = api.get(f"download-model-h5/{session}", format="onnx")
+    assert httpx.get(onnx.headers["location"]).content[:1] == b"\x08"
+
+
+def test_a_series_is_forecast_and_measured_against_its_baselines(api):
+    rows = "".join(f"2024-01-{1 + row // 24:02}T{row % 24:02}:00:00,{row % 6}\n" for row in range(240))
+    session = api.a_session(f"when,y\n{rows}".encode())
+    request = {"target": "y", "timeColumn": "when", "horizon": 3, "models": ["linear_regression"]}
+    started = data(api.post(f"train/{session}", request), 202)
+    assert (started["task"], started["horizon"]) == ("time_series", 3)
+    run = api.trained(session)
+    assert run["status"] == "completed", run
+    (model,) = data(api.get(f"list-models-database/{session}"), 200)["models"]
+    assert (model["series"]["season"], model["series"]["horizon"]) == (6, 3)
+    assert len(model["next"]["predictions"]) == 3
+    (table,) = data(api.get(f"evaluation-tables/{session}"), 200)["evaluation_tables"]
+    assert {row["model"] for row in table["rows"]} == {"linear_regression", "naive", "seasonal_naive"}
+    picture = api.get(f"visualizations/{session}", name="linear_regression.forecast", format="png")
+    assert (picture.status_code, picture.content[:4]) == (200, b"\x89PNG")
 
 
 def test_the_same_request_while_it_is_worked_on_is_the_same_run_and_another_is_refused(api):
@@ -192,6 +257,32 @@ def test_the_same_seed_gives_the_same_metrics_and_another_does_not(api):
         data(api.post(f"train/{session}", {"target": "b", "models": ["random_forest"], "seed": seed}), 202)
         metrics.append(api.trained(session)["models"][0]["metrics"])
     assert metrics[0] == metrics[1] != metrics[2]
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_cancelled_run_ends_at_once_and_the_session_can_be_trained_again(api, method):
+    session = api.a_session(a_table(20_000))
+    address = f"train/{session}/cancel" if method == "POST" else f"train/{session}"
+    problem(api.http.request(method, address), 404, "run_not_found")
+    started = data(api.post(f"train/{session}", {"target": "y", "models": ["random_forest", "dense_network"]}), 202)
+    cancelled = data(api.http.request(method, address), 200)
+    assert (cancelled["run_id"], cancelled["status"]) == (started["run_id"], "cancelled")
+    assert {model["status"] for model in cancelled["models"]} <= {"cancelled", "pending"}
+    assert data(api.get(f"session/{session}"), 200)["status"] == "finalized"
+    assert data(api.http.request(method, address), 200)["run_id"] == started["run_id"]
+    again = data(api.post(f"train/{session}", A_TARGET), 202)
+    assert again["run_id"] != started["run_id"]
+    assert api.trained(session)["status"] == "completed"
+    body = problem(api.http.request(method, address), 409, "training_finished")
+    assert body["details"] == {"run_id": again["run_id"], "status": "completed"}
+
+
+def test_a_run_shows_how_far_its_models_are(api):
+    session = api.a_session(a_table(200))
+    run = data(api.post(f"train/{session}", A_TARGET), 202)
+    assert (run["task"], run["stalled"], run["timeColumn"], run["horizon"]) == ("regression", False, None, None)
+    (model,) = api.trained(session)["models"]
+    assert (model["progress"], model["remaining_s"], model["detail"], model["curve"]) == (1, None, None, None)
 
 
 def test_deleting_a_session_that_is_being_trained_leaves_nothing(api, local_stack):
@@ -220,7 +311,7 @@ def test_a_session_of_another_user_answers_exactly_like_none(api, other, method,
     session = api.a_session(a_table(20))
     bodies = []
     for name in (session, "no-such-session", "not%20a%20name"):
-        answer = other.http.request(method, f"{route}/{name}", json={"target": "y"} if route == "train" else None)
+        answer = other.http.request(method, address_of(route, name), json={"target": "y"} if route == "train" else None)
         body = problem(answer, 404, "session_not_found")
         bodies.append({key: value for key, value in body.items() if key not in {"request_id", "instance"}})
     assert bodies[0] == bodies[1] == bodies[2]
@@ -228,7 +319,7 @@ def test_a_session_of_another_user_answers_exactly_like_none(api, other, method,
 
 @pytest.mark.parametrize(("method", "route"), [*(("GET", r) for r in GET_ROUTES), *(("POST", r) for r in POST_ROUTES)])
 def test_a_token_that_is_none_is_refused(api, method, route):
-    answer = api.http.request(method, f"{route}/weather", headers={"Authorization": "Bearer none"})
+    answer = api.http.request(method, address_of(route, "weather"), headers={"Authorization": "Bearer none"})
     problem(answer, 401, "unauthenticated")
 
 
@@ -264,7 +355,11 @@ def test_an_unknown_parameter_is_named(api, route):
         (b'{"target": "y", "seed": -1}', 422, "invalid_field"),
         (b'{"target": "y", "seed": 1e3}', 422, "invalid_field"),
         (b'{"target": "nope"}', 422, "invalid_field"),
-        (b'{"target": "word"}', 422, "invalid_field"),
+        (b'{"target": "word", "task": "regression"}', 422, "invalid_field"),
+        (b'{"target": "y", "task": "clustering"}', 422, "invalid_field"),
+        (b'{"target": "y", "models": ["logistic_regression"]}', 422, "invalid_field"),
+        (b'{"target": "y", "timeColumn": "word"}', 422, "invalid_field"),
+        (b'{"target": "y", "horizon": 30}', 422, "data_set_invalid"),
         (b'{"target": "' + b"y" * (1 << 20) + b'"}', 413, "too_large"),
     ],
 )
@@ -351,7 +446,7 @@ def run_training(local_stack: LocalStack, monkeypatch: pytest.MonkeyPatch):
     """Return a client of the private function, which no front door leads to."""
     for name, value in local_stack.functions_env.items():
         monkeypatch.setenv(name, value)
-    source = REPOSITORY / "functions/training/main.py"
+    source = REPOSITORY / "functions/trainer/main.py"
     return functions_framework.create_app(target="run_training", source=str(source)).test_client()
 
 
@@ -379,3 +474,228 @@ def test_a_task_whose_model_is_gone_is_done(local_stack):
     model_id = str(uuid.uuid4())
     url = f"{local_stack.functions_env['TASKS_TARGET_URL']}/run-training"
     assert data(httpx.post(url, json={"modelId": model_id}), 200) == {"model_id": model_id, "status": "gone"}
+
+
+@pytest.fixture
+def published(api, artifacts, local_stack):
+    """Return the name of a session whose results are a chart, a broken chart, two pictures and a table."""
+    session = api.a_session(a_table(40))
+    row, run = data(api.get(f"session/{session}"), 200)["id"], str(uuid.uuid4())
+    picture = {"kind": "picture", "media_type": "image/png", "width": 1, "height": 1}
+    artifacts.write(f"{run_prefix(row, run)}p.png", A_PNG, "image/png")
+    charts = [
+        {
+            "name": "m.fit",
+            "kind": "scatter",
+            "x": {"field": "a.b"},
+            "y": {"field": "y"},
+            "data": {"a.b": [1], "y": [2]},
+        },
+        {"name": "broken", "kind": "scatter", "x": {"field": "a"}, "y": {"field": "y"}, "data": {}},
+        picture | {"name": "photo", "object": f"{run_prefix(row, run)}p.png"},
+        picture | {"name": "foreign", "object": f"pictures/{uuid.uuid4()}/p.png"},
+    ]
+    table = {"name": "evaluation", "columns": [{"name": "model", "type": "text"}], "rows": [{"model": "=1+1"}]}
+    # As rows that older versions let in.
+    document = another_trainers_manifest(row, run, charts=charts, tables=[table, {"name": "odd"}])
+    publish_results(artifacts, api, local_stack, document)
+    return session
+
+
+def publish_results(artifacts: GcsObjectStore, api: Api, stack: LocalStack, document: dict[str, Any]) -> None:
+    """Record a manifest's results as they are, without the checks of save-model."""
+    stored = publish_manifest(artifacts, document)
+    document["models"][0]["files"][0]["loads_code"] = False
+    reference = {"object": stored.name, "generation": stored.generation, "bytes": stored.size_bytes, "sha256": "0" * 64}
+    database = SupabaseDatabase(stack.supabase)
+    SupabaseTraining(database).record(
+        api.caller.user_id, document["session_uuid"], reference, document | {"request": {}, "data_set": []}
+    )
+    database._http.close()
+
+
+def test_a_chart_is_drawn_as_png_svg_and_vega_lite(api, published):
+    png = api.get(f"visualizations/{published}", name="m.fit", format="png", width="400", scale="1", theme="dark")
+    assert (png.status_code, png.headers["content-type"]) == (200, "image/png")
+    assert struct.unpack(">II", png.content[16:24]) == (400, 225)
+    svg = api.get(f"visualizations/{published}", name="m.fit", format="svg")
+    assert svg.headers["content-type"].startswith("image/svg+xml")
+    assert svg.text.startswith("<svg")
+    for answer in (png, svg):
+        assert answer.headers["content-disposition"].startswith("attachment; filename=")
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "private, no-cache"
+    spec = api.get(f"visualizations/{published}", name="m.fit", format="vega-lite").json()
+    assert spec["data"]["values"] == [{"x": 1, "y": 2}]
+    (chart,) = data(api.get(f"visualizations/{published}", name="m.fit"), 200)["visualizations"]
+    assert chart["data"] == {"a.b": [1], "y": [2]}
+
+
+def test_a_drawing_that_the_client_has_is_not_sent_again(api, published):
+    query = {"name": "m.fit", "format": "png"}
+    first = api.get(f"visualizations/{published}", **query)
+    etag = {"If-None-Match": first.headers["etag"]}
+    again = api.http.get(f"visualizations/{published}", params=query, headers=etag)
+    assert (again.status_code, again.content) == (304, b"")
+    other = api.http.get(f"visualizations/{published}", params=query | {"theme": "dark"}, headers=etag)
+    assert other.status_code == 200
+
+
+def test_a_stored_picture_is_a_short_lived_address_and_one_of_another_session_is_not(api, published):
+    answer = api.get(f"visualizations/{published}", name="photo", format="png")
+    assert (answer.status_code, answer.headers["cache-control"]) == (302, "no-store")
+    picture = httpx.get(answer.headers["location"])
+    assert (picture.status_code, picture.content, picture.headers["content-type"]) == (200, A_PNG, "image/png")
+    problem(api.get(f"visualizations/{published}", name="foreign", format="png"), 422, "chart_invalid")
+    body = problem(api.get(f"visualizations/{published}", name="photo", format="svg"), 422, "invalid_field")
+    assert body["details"]["field"] == "format"
+
+
+def test_a_chart_that_cannot_be_drawn_says_why(api, published):
+    body = problem(api.get(f"visualizations/{published}", name="broken", format="png"), 422, "chart_invalid")
+    assert "x of chart 'broken'" in body["detail"]
+
+
+@pytest.mark.parametrize("route", ["visualizations", "evaluation-tables"])
+def test_a_name_that_is_none_is_not_found(api, published, route):
+    form, code = {"visualizations": ("png", "chart_not_found"), "evaluation-tables": ("csv", "table_not_found")}[route]
+    problem(api.get(f"{route}/{published}", name="nothing", format=form), 404, code)
+    problem(api.get(f"{route}/{published}", name="nothing"), 404, code)
+    assert problem(api.get(f"{route}/{published}", format=form), 422, "invalid_field")["details"]["field"] == "name"
+
+
+@pytest.mark.parametrize(
+    ("route", "field", "value"),
+    [
+        ("visualizations", "format", "pdf"),
+        ("visualizations", "theme", "blue"),
+        ("visualizations", "width", "100"),
+        ("visualizations", "width", "wide"),
+        ("visualizations", "scale", "5"),
+        ("evaluation-tables", "format", "xlsx"),
+    ],
+)
+def test_a_wish_that_is_not_granted_is_named(api, published, route, field, value):
+    query = {"name": "m.fit", "format": "png"} | {field: value}
+    body = problem(api.get(f"{route}/{published}", **query), 422, "invalid_field")
+    assert body["details"]["field"] == field
+
+
+def test_results_of_another_user_are_not_drawn(api, other, published):
+    problem(other.get(f"visualizations/{published}", name="m.fit", format="png"), 404, "session_not_found")
+    problem(other.get(f"visualizations/{published}", name="photo", format="png"), 404, "session_not_found")
+    problem(other.get(f"evaluation-tables/{published}", name="evaluation", format="csv"), 404, "session_not_found")
+
+
+def test_several_drawings_at_once_are_all_right(api, published):
+    def draw(width: int) -> tuple[int, int]:
+        answer = api.get(f"visualizations/{published}", name="m.fit", format="png", width=str(width), scale="1")
+        return struct.unpack(">II", answer.content[16:24])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [size[0] for size in pool.map(draw, range(300, 308))] == list(range(300, 308))
+
+
+def test_a_table_is_had_as_csv_that_no_spreadsheet_runs(api, published):
+    answer = api.get(f"evaluation-tables/{published}", name="evaluation", format="csv")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == 'attachment; filename="evaluation.csv"'
+    assert answer.content == b"model\r\n'=1+1\r\n"
+    problem(api.get(f"evaluation-tables/{published}", name="odd", format="csv"), 422, "table_invalid")
+
+
+def test_two_runs_that_are_published_at_once_are_both_taken_in_whole_and_once(api, artifacts):
+    session = api.a_session(a_table(40))
+    row = data(api.get(f"session/{session}"), 200)["id"]
+    run_ids = [str(uuid.uuid4()) for _ in range(2)]
+
+    def publish(run_id: str) -> list[httpx.Response]:
+        publish_manifest(artifacts, another_trainers_manifest(row, run_id))
+        return [api.post(f"save-model/{session}") for _ in range(3)]
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = [answer for answers in pool.map(publish, run_ids) for answer in answers]
+    for answer in answers:
+        if answer.status_code != 200:
+            body = problem(answer, 409, "session_busy")
+            assert body["detail"]
+            assert int(answer.headers["retry-after"]) >= 1
+    data(api.post(f"save-model/{session}"), 200)
+    models = data(api.get(f"list-models-database/{session}"), 200)["models"]
+    assert sorted(model["run_id"] for model in models) == sorted(run_ids)
+    assert {model["status"] for model in models} == {"ready"}
+    # Equal content is one version, whichever was first.
+    assert {model["version"] for model in models} == {1}
+    assert data(api.get(f"session/{session}"), 200)["status"] == "trained"
+
+
+def test_of_two_jobs_that_publish_other_results_under_one_run_at_once_one_wins_every_object(api, artifacts):
+    session = api.a_session(a_table(40))
+    row = data(api.get(f"session/{session}"), 200)["id"]
+    run_id = str(uuid.uuid4())
+    contents = [a_model_file_content("skops") + bytes([number]) for number in range(2)]
+    at_once = threading.Barrier(2)
+
+    def write(name: str, content: bytes) -> int:
+        file = {"name": name, "size": len(content), "crc32c": encode_crc32c(google_crc32c.value(content))}
+        signed = data(api.post(f"publish/{session}", {"runId": run_id, "files": [file]}), 200)["files"][0]["request"]
+        at_once.wait()
+        return httpx.put(signed["url"], headers=signed["headers"], content=content).status_code
+
+    def job(content: bytes) -> tuple[int, int]:
+        manifest = another_trainers_manifest(row, run_id)
+        manifest["models"][0]["files"][0] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        file = write("gradient_boosting/model.skops", content)
+        at_once.wait()
+        return file, write("manifest.json", json.dumps(manifest).encode())
+
+    with ThreadPoolExecutor(2) as pool:
+        written = list(pool.map(job, contents))
+    assert [sorted(statuses) for statuses in zip(*written, strict=True)] == [[200, 412], [200, 412]]
+    answers = [api.post(f"save-model/{session}") for _ in range(2)]
+    models = data(api.get(f"list-models-database/{session}"), 200)["models"]
+    if (200, 200) in written:
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert [model["status"] for model in models] == ["ready"]
+        return
+    # The manifest of the one names the file of the other: refused as a whole, with the name of the object.
+    for answer in answers:
+        body = problem(answer, 409, "manifest_invalid")
+        assert body["details"]["object"] == f"{run_prefix(row, run_id)}gradient_boosting/model.skops"
+    assert models == []
+    assert data(api.get(f"session/{session}"), 200)["status"] == "finalized"
+
+
+@pytest.mark.parametrize("kind", ["missing", "altered", "foreign"])
+def test_a_manifest_that_names_what_is_not_its_own_is_refused_naming_the_object(api, other, artifacts, kind):
+    session = api.a_session(a_table(40))
+    row = data(api.get(f"session/{session}"), 200)["id"]
+    manifest = another_trainers_manifest(row, str(uuid.uuid4()))
+    file = manifest["models"][0]["files"][0]
+    content = a_model_file_content("skops")
+    match kind:
+        case "missing":
+            file["object"] = file["object"].replace("model.skops", "gone.skops")
+        case "altered":
+            content = content[:-1] + b"!"
+        case "foreign":
+            theirs = data(other.get(f"session/{other.a_session(a_table(40))}"), 200)["id"]
+            foreign = another_trainers_manifest(theirs, str(uuid.uuid4()))
+            publish_manifest(artifacts, foreign)
+            file["object"] = foreign["models"][0]["files"][0]["object"]
+    publish_manifest(artifacts, manifest, content=content)
+    body = problem(api.post(f"save-model/{session}"), 409, "manifest_invalid")
+    assert file["object"] in body["detail"]
+    assert data(api.get(f"list-models-database/{session}"), 200)["count"] == 0
+    assert data(api.get(f"session/{session}"), 200)["status"] == "finalized"
+
+
+def test_a_manifest_nested_ten_thousand_levels_deep_is_refused(api, artifacts):
+    session = api.a_session(a_table(40))
+    row = data(api.get(f"session/{session}"), 200)["id"]
+    name = f"{run_prefix(row, str(uuid.uuid4()))}manifest.json"
+    artifacts.write(name, b'{"models":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "application/json")
+    body = problem(api.post(f"save-model/{session}"), 409, "manifest_invalid")
+    assert body["details"]["manifest"] == name
+    assert data(api.get(f"list-models-database/{session}"), 200)["count"] == 0

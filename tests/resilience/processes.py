@@ -26,7 +26,7 @@ KILLED = 137
 LONGEST_S = 120
 # Chunks this small make an upload of 40 of them cheap; everything else of the functions is as in the cloud.
 CHUNK_BYTES = 256
-SOURCES = {"sessions", "uploads"}
+SOURCES = {"archives", "saving", "sessions", "uploads"}
 
 
 @dataclass(frozen=True)
@@ -153,33 +153,26 @@ class _Deadly:
 
 
 def _patch_transports(deadly: _Deadly) -> None:
-    """Get beneath every HTTP client that the adapters use: PostgREST's, Cloud Storage's, and the key sets'."""
-    import urllib.request  # noqa: PLC0415 - nothing of this belongs into the parent
+    """Get beneath what the adapters speak HTTP with: urllib3, also within Cloud Storage's client, and the key sets'."""
+    import urllib.request
 
-    import httpx  # noqa: PLC0415 - in the child only
-    import requests.adapters  # noqa: PLC0415 - in the child only
+    import urllib3.connectionpool
 
-    handle_request = httpx.HTTPTransport.handle_request
-    send = requests.adapters.HTTPAdapter.send
+    exchange = urllib3.connectionpool.HTTPConnectionPool.urlopen
     urlopen = urllib.request.OpenerDirector.open
 
-    def handle(transport: Any, request: Any) -> Any:
-        wait = request.extensions["timeout"]
-        name = f"{request.method} {request.url.path}"
-        return deadly.call(name, (wait["connect"], wait["read"]), lambda: handle_request(transport, request))
-
-    def send_one(adapter: Any, request: Any, **options: Any) -> Any:
-        wait = options.get("timeout")
-        pair = wait if isinstance(wait, tuple) else (wait, wait)
-        name = f"{request.method} {request.path_url.partition('?')[0]}"
-        return deadly.call(name, pair, lambda: send(adapter, request, **options))
+    def exchange_one(pool: Any, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+        wait = options["timeout"]
+        name = f"{method} {url.partition('?')[0]}"
+        return deadly.call(
+            name, (wait.connect_timeout, wait.read_timeout), lambda: exchange(pool, method, url, *arguments, **options)
+        )
 
     def open_url(director: Any, request: Any, data: Any = None, timeout: Any = None) -> Any:
         name = f"GET {getattr(request, 'full_url', request)}"
         return deadly.call(name, (timeout, timeout), lambda: urlopen(director, request, data, timeout))
 
-    httpx.HTTPTransport.handle_request = handle
-    requests.adapters.HTTPAdapter.send = send_one
+    urllib3.connectionpool.HTTPConnectionPool.urlopen = exchange_one
     urllib.request.OpenerDirector.open = open_url
 
 
@@ -189,15 +182,16 @@ def main() -> None:
     # What the functions log goes where the parent finds it if something is wrong here.
     os.dup2(2, 1)
     # Imported here and once, so that a fork has them; connections are made in the fork.
-    import google.cloud.storage  # noqa: PLC0415 - in the child only
-    import google_crc32c  # noqa: PLC0415 - in the child only
-    import postgrest  # noqa: F401, PLC0415
+    import google.cloud.storage
+    import google_crc32c
 
-    from dev.host import build_app, load_manifest  # noqa: PLC0415 - in the child only
-    from shared.uploads import UploadService  # noqa: PLC0415 - in the child only
+    from container.app import build_app, load_manifest
+    from dev.host import load_held_functions
+    from shared.uploads import UploadService
 
     UploadService.__init__.__kwdefaults__["least_chunk_bytes"] = CHUNK_BYTES
-    app = build_app({name: entry for name, entry in load_manifest().items() if entry["source"] in SOURCES})
+    entries = {name: entry for name, entry in load_manifest().items() if entry["source"] in SOURCES}
+    app = build_app(load_held_functions(entries), entries)
     deadly = _Deadly()
     _patch_transports(deadly)
     assert google_crc32c.implementation == "c", google.cloud.storage.__version__
@@ -255,9 +249,9 @@ def _child(app: Any, deadly: _Deadly, request: Mapping[str, Any], pipes: tuple[i
 
 
 def _answer(app: Any, request: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
-    import io  # noqa: PLC0415 - in the child only
+    import io
 
-    from werkzeug.test import Client  # noqa: PLC0415 - in the child only
+    from werkzeug.test import Client
 
     options: dict[str, Any] = {"json": request["body"]} if request["body"] is not None else {}
     if request["form"]:

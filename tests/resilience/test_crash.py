@@ -4,7 +4,8 @@ The points are not listed anywhere: a first run without accident counts the call
 After each death, in one half of the runs the same request is made again, as a client does; in the other half nobody
 comes back. Then cleanup runs, and rows, objects and counters must fit each other and the story.
 
-TRAINSHED_EVERY_CRASH=1 tries every point of every story. Without it, long stories are killed at every fifth point or
+TRAINSHED_EVERY_CRASH=1 tries every point of every story: 44 minutes on two cores with eight times their work, and in
+parts by the names of stories (`-k "delete and repeated"`). Without it, long stories are killed at every fifth point or
 so, always the same ones; creating, signing, assembling three chunks and finalizing are killed at every one, and every
 third is abandoned.
 """
@@ -17,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from shared.records import Upload, data_sets_prefix
+from shared.records.objects import data_sets_prefix
+from shared.records.uploads import Upload
 from tests.resilience.processes import CHUNK_BYTES, Outcome, Request
 from tests.resilience.world import SESSION, World, a_csv, dying
 
@@ -297,7 +299,7 @@ def test_killed_at_any_call_it_ends_as_if_it_had_not_been(new_world, name, is_re
         try:
             if is_repeated:
                 world.let_leases_run_out()
-                outcome = world.send(request)
+                outcome = send_until_it_ends(world, request)
                 assert outcome.status in story.repeated, outcome
                 world.clean_up()
                 story.ends(world, outcome)
@@ -310,6 +312,15 @@ def test_killed_at_any_call_it_ends_as_if_it_had_not_been(new_world, name, is_re
             raise
         n_points += 1
     record_property("crash_points", n_points)
+
+
+def send_until_it_ends(world: World, request: Request) -> Outcome:
+    """Send a request as clients do, who come back when they are told to: on a busy machine storage can time out."""
+    for _ in range(2):
+        outcome = world.send(request)
+        if not (outcome.status == 503 and outcome.document["retryable"]):
+            return outcome
+    return world.send(request)
 
 
 def count_calls(world: World, story: Story) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 
 from shared.adapters import gcs, supabase
 from shared.errors import ObjectExistsError, ServiceError, SessionNotFoundError, StorageUnavailableError
-from shared.uploads import LegacyChunk
+from shared.legacy_chunks import LegacyChunk
 from tests.local_stack import LocalStack
 from tests.resilience.processes import CHUNK_BYTES
 from tests.resilience.proxy import Fault, Plan, proxy_before

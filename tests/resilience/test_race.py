@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ServiceError, SessionNotFoundError
-from shared.records import Upload
+from shared.records.uploads import Upload
 from tests.resilience.processes import CHUNK_BYTES
 from tests.resilience.world import SESSION, World, a_csv
 

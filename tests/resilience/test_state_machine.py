@@ -21,15 +21,17 @@ from hypothesis.stateful import (
 
 from shared.errors import ServiceError
 from shared.ports import ObjectStore, SessionRepository, UploadRepository
-from shared.records import Caller, Upload, chunk_name, data_sets_prefix
+from shared.records.callers import Caller
+from shared.records.objects import chunk_name, data_sets_prefix
+from shared.records.uploads import Upload
 from shared.sessions import SessionService
-from shared.uploads import UploadService
 from tests.factories import ALICE, CHUNK_BYTES, Bench, a_caller, a_uuid, some_bytes
 from tests.fakes.sessions import InMemorySessions
 from tests.fakes.uploads import InMemoryUploads
 from tests.local_stack import LocalStack, People
 from tests.resilience import processes
 from tests.resilience.world import Services
+from tests.upload_rules import UploadRules
 
 SESSIONS = st.sampled_from(["spring", "summer"])
 FILES = st.sampled_from(["hours.bin", "days.bin"])
@@ -44,7 +46,7 @@ class Backend(Protocol):
 
     caller: Caller
     chunk_bytes: int
-    uploads: UploadService
+    uploads: UploadRules
     sessions: SessionService
     upload_rows: UploadRepository
     session_rows: SessionRepository

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ServiceError
-from shared.records import Upload
+from shared.records.uploads import Upload
 from tests.factories import ALICE, CHUNK_BYTES, Bench, some_bytes
 from tests.fakes.uploads import InMemoryUploads
 

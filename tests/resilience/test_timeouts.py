@@ -2,7 +2,7 @@
 
 import pytest
 
-from dev.host import load_manifest, url_map
+from container.app import load_manifest, url_map
 from shared.adapters import gcs, supabase
 from tests.resilience.processes import Request
 from tests.resilience.test_crash import STORIES, THREE_CHUNKS

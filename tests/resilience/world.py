@@ -14,21 +14,16 @@ from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
 from shared.checksums import encode_crc32c
-from shared.records import (
-    Caller,
-    Upload,
-    chunk_name,
-    chunks_prefix,
-    data_set_prefix,
-    data_sets_prefix,
-    steps_prefix,
-)
+from shared.records.callers import Caller
+from shared.records.objects import chunk_name, chunks_prefix, data_set_prefix, data_sets_prefix, steps_prefix
+from shared.records.uploads import Upload
 from shared.sessions import SessionService
 from shared.settings import storage_settings
-from shared.uploads import SWEPT_PER_RUN, UploadService
+from shared.sweeping import SWEPT_PER_RUN
 from tests.factories import chunk_of
 from tests.local_stack import LocalStack, People
 from tests.resilience.processes import CHUNK_BYTES, Outcome, Processes, Request
+from tests.upload_rules import UploadRules
 
 SESSION = "weather"
 # States whose uploads are counted against the quota.
@@ -40,7 +35,7 @@ UNFINISHED = {"open", "assembling"}
 class Services:
     """The rules on the real adapters, with small chunks, in the test's own process: for preparing and for looking."""
 
-    uploads: UploadService
+    uploads: UploadRules
     sessions: SessionService
     upload_rows: SupabaseUploads
     session_rows: SupabaseSessions
@@ -52,7 +47,7 @@ class Services:
         storage = storage_settings(stack.functions_env)
         store = GcsObjectStore(storage.uploads_bucket)
         signer = GcsUrlSigner(storage, storage.uploads_bucket)
-        service = UploadService(
+        service = UploadRules(
             upload_rows, session_rows, store, signer, NumpyRowCounter(), least_chunk_bytes=CHUNK_BYTES
         )
         artifacts = GcsObjectStore(storage.artifacts_bucket)

@@ -50,8 +50,8 @@ _FILL = """
     s.created_at, s.created_at
   from many_sessions as s, generate_series(1, 2) as n;
 
-  insert into public.training_results (session_uuid, user_id, status, finished_at)
-  select id, user_id, 'completed', now() from many_sessions where number <= 20000;
+  insert into public.training_results (session_uuid, user_id, status, manifest, finished_at)
+  select id, user_id, 'completed', '{}', now() from many_sessions where number <= 20000;
 
   create temporary table many_runs on commit drop as
   select id, session_uuid, user_id from public.training_results

@@ -6,7 +6,9 @@ measure the emulator. What its deletions do is tested by the contract of the obj
 
 import uuid
 
-from shared.records import Caller, Upload, chunk_name
+from shared.records.callers import Caller
+from shared.records.objects import chunk_name
+from shared.records.uploads import Upload
 from tests.fakes.objects import InMemoryObjectStore
 from tests.local_stack import LocalStack
 

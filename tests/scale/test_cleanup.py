@@ -11,13 +11,14 @@ from shared.adapters.csv_rows import NumpyRowCounter
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
-from shared.records import chunk_name
-from shared.uploads import SWEPT_PER_RUN, UploadService
+from shared.records.objects import chunk_name
+from shared.sweeping import SWEPT_PER_RUN
 from tests.factories import a_uuid
 from tests.fakes.objects import InMemoryObjectStore
 from tests.fakes.signer import InMemorySigner
 from tests.interruption import Interruption, Killed
 from tests.scale.stale_uploads import OwnUploads, make_stale
+from tests.upload_rules import UploadRules
 
 N_UPLOADS = 1000
 N_CHUNKS = 10
@@ -35,7 +36,7 @@ def service(stack, owner, store, interruption=None):
     uploads = OwnUploads(SupabaseUploads(stack.database), owner)
     if interruption:
         uploads, store = interruption.wrap(uploads), interruption.wrap(store)
-    return UploadService(
+    return UploadRules(
         uploads, SupabaseSessions(stack.database), store, InMemorySigner(InMemoryObjectStore()), NumpyRowCounter()
     )
 

@@ -17,7 +17,11 @@ from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_training import SupabaseTraining
 from shared.adapters.supabase_uploads import SupabaseUploads
 from shared.errors import DatabaseUnavailableError
-from shared.records import AssembledObject, Caller, NewUpload, PageKey, ResultKind, Run
+from shared.records.callers import Caller
+from shared.records.results import ResultKind
+from shared.records.sessions import PageKey
+from shared.records.training import Run
+from shared.records.uploads import AssembledObject, NewUpload
 from tests.local_stack import LocalStack, People
 from tests.scale.many_rows import many_rows
 from tests.training_factories import a_request
@@ -252,7 +256,7 @@ def test_every_write_of_training_finds_its_rows_by_index(plans):
     training, run, token = plans.training, plans.a_run(), str(uuid.uuid4())
     model = run.models[0].id
     plans.seen(lambda: training.claim(model, token, LEASE_S))
-    plans.seen(lambda: training.report(model, token, LEASE_S, 0.5))
+    plans.seen(lambda: training.report(model, token, LEASE_S, 0.5, curve={}, remaining_s=None))
     plans.seen(lambda: training.release(model, token))
     plans.seen(lambda: training.claim(model, token, LEASE_S))
     published = {"class": "a.B", "framework": "sklearn", "status": "completed", "files": [], "metrics": {}}

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from dev.home import REPOSITORY, read_env
-from dev.processes import end_with_parent
+from dev.processes import start_tied
 from dev.test import READY, free_pair
 
 READY_SECONDS = 60
@@ -34,14 +34,13 @@ class Supervisor:
             None if it is ready, otherwise its exit code.
         """
         self.lines = []
-        self.process = subprocess.Popen(
+        self.process = start_tied(
             [sys.executable, "-m", "dev.start"],
             cwd=REPOSITORY,
             env={**os.environ, "TRAINSHED_HOME": str(self.home), "PORT": str(self.port), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, no lock
         )
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()

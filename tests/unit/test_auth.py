@@ -1,10 +1,12 @@
+import subprocess
+import sys
 from typing import Any
 
 import jwt
 import pytest
 
 from shared.errors import ForbiddenError, UnauthenticatedError, UnavailableError
-from shared.records import CallerKind
+from shared.records.callers import CallerKind
 from shared.settings import AuthSettings
 from shared.web import auth
 from shared.web.auth import Authenticator
@@ -213,3 +215,56 @@ def test_a_caller_does_not_show_its_token_in_logs():
     token = USERS.sign(user_claims(ALICE, ISSUER))
 
     assert token not in repr(caller_of(token))
+
+
+class TestMemory:
+    """A token that was verified is believed again for a while; nothing else is."""
+
+    @pytest.fixture
+    def signatures(self, monkeypatch):
+        """Count how often a signature is checked."""
+        checked = []
+        decode = auth._decode
+        monkeypatch.setattr(auth, "_decode", lambda token, *rest: checked.append(token) or decode(token, *rest))
+        return checked
+
+    def test_the_same_token_is_verified_once(self, signatures):
+        one, headers = authenticator(), {"authorization": f"Bearer {USERS.sign(user_claims(ALICE, ISSUER))}"}
+
+        assert one.authenticate(headers, "user") == one.authenticate(headers, "user_or_service")
+        assert len(signatures) == 1
+
+    def test_a_token_is_not_believed_beyond_its_time(self, monkeypatch, signatures):
+        one, token = authenticator(), USERS.sign(user_claims(ALICE, ISSUER))
+        one.authenticate({"authorization": f"Bearer {token}"}, "user")
+        (until,) = (until for until, _ in one._known.values())
+        monkeypatch.setattr(auth.time, "time", lambda: until)
+        one.authenticate({"authorization": f"Bearer {token}"}, "user")
+
+        assert len(signatures) == 2
+        assert until <= auth.time.time() + auth.JWKS_LIFETIME_S
+
+    def test_a_users_token_is_none_of_the_scheduler_though_it_is_known(self):
+        one, token = authenticator(), USERS.sign(user_claims(ALICE, ISSUER))
+        one.authenticate({"authorization": f"Bearer {token}"}, "user")
+
+        with pytest.raises(UnauthenticatedError):
+            one.authenticate({"authorization": f"Bearer {token}"}, "scheduler")
+
+    def test_no_more_tokens_are_kept_than_a_bound(self, monkeypatch):
+        monkeypatch.setattr(auth, "KNOWN_TOKENS", 2)
+        one = authenticator()
+        for number in range(5):
+            token = USERS.sign(user_claims(ALICE, ISSUER, jti=str(number)))
+            one.authenticate({"authorization": f"Bearer {token}"}, "user")
+
+        assert len(one._known) <= 2
+
+
+def test_verifying_loads_no_certificates():
+    program = (
+        "import sys; from shared.web import auth; auth._jwt(); print(type(sys.modules['cryptography.x509']).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "_LazyModule"

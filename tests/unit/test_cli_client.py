@@ -4,11 +4,11 @@ import json
 import httpx
 import pytest
 
-from cli.auth import PasswordSignIn
-from cli.client import Client
-from cli.errors import DownloadError, ServiceError, SettingsError, SignInError, UnreachableError
-from cli.retry import Backoff, retry_after_s
-from cli.settings import client_from
+from trainshed.auth import PasswordSignIn
+from trainshed.client import Client
+from trainshed.errors import DownloadError, ServiceError, SettingsError, SignInError, UnreachableError
+from trainshed.retry import Backoff, retry_after_s
+from trainshed.settings import client_from
 
 QUICK = Backoff(attempts=3, first_s=0.001, longest_s=0.01)
 
@@ -224,6 +224,54 @@ class TestDownload:
         _, client = make_client(self.moved(), httpx.Response(200, content=self.CONTENT))
         with client, pytest.raises(DownloadError, match="No such file"):
             client.download_model("s", tmp_path / "nowhere" / "model.h5")
+
+    def test_a_file_that_is_being_made_is_waited_for(self, tmp_path, monkeypatch):
+        waits = []
+        monkeypatch.setattr("trainshed.client.pause", waits.append)
+        making = httpx.Response(202, json={"success": True, "data": {}}, headers={"Retry-After": "7"})
+        script, client = make_client(making, making, self.moved(), httpx.Response(200, content=self.CONTENT))
+        with client:
+            client.download_archive("s", tmp_path / "s.zip")
+        assert (tmp_path / "s.zip").read_bytes() == self.CONTENT
+        assert script.requests[0].url.path == "/api/training/download-archive/s"
+        assert waits == [7.0, 7.0]
+
+    def test_waiting_for_a_file_ends(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("trainshed.client.pause", lambda _: None)
+        making = [httpx.Response(202, headers={"Retry-After": "600"}) for _ in range(9)]
+        _, client = make_client(*making)
+        with client, pytest.raises(UnreachableError, match="ask again later"):
+            client.download_archive("s", tmp_path / "s.zip")
+
+
+class TestDrawing:
+    def test_a_drawing_is_written_as_it_comes(self, tmp_path):
+        script, client = make_client(httpx.Response(200, content=b"<svg/>"))
+        with client:
+            client.draw_chart("s", "m.fit", tmp_path / "fit.svg", picture_format="svg", theme="dark")
+        assert (tmp_path / "fit.svg").read_bytes() == b"<svg/>"
+        assert dict(script.requests[0].url.params) == {"name": "m.fit", "format": "svg", "theme": "dark"}
+
+    def test_a_stored_picture_comes_from_the_bucket_without_the_access_token(self, tmp_path):
+        moved = httpx.Response(302, headers={"Location": "http://bucket/p.png?signature=x"})
+        script, client = make_client(moved, httpx.Response(200, content=b"png"))
+        with client:
+            client.draw_chart("s", "p", tmp_path / "p.png")
+        assert (tmp_path / "p.png").read_bytes() == b"png"
+        assert "Authorization" not in script.requests[1].headers
+
+    def test_a_refusal_of_the_bucket_leaves_no_file_behind(self, tmp_path):
+        moved = httpx.Response(302, headers={"Location": "http://bucket/p.png?signature=x"})
+        _, client = make_client(moved, httpx.Response(403))
+        with client, pytest.raises(DownloadError, match="403"):
+            client.draw_chart("s", "p", tmp_path / "p.png")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_table_comes_as_text(self):
+        script, client = make_client(httpx.Response(200, content="model\r\nü\r\n".encode()))
+        with client:
+            assert client.evaluation_csv("s") == "model\r\nü\r\n"
+        assert dict(script.requests[0].url.params) == {"name": "evaluation", "format": "csv"}
 
 
 class TestSignIn:

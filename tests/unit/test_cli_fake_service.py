@@ -2,9 +2,9 @@
 
 import pytest
 
-from cli.client import Client
 from tests.fakes.upload_service import FakeUploadService, running
 from tests.upload_protocol import UploadProtocol
+from trainshed.client import Client
 
 
 class TestFakeUploadService(UploadProtocol):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.client import Client
-from cli.errors import FileChangedError, ServiceError, UploadError
-from cli.retry import Backoff
-from cli.upload import ChunkPlan, crc32c_of, upload_file
 from tests.fakes.upload_service import FakeUploadService, Fault, crc32c, running
+from trainshed.client import Client
+from trainshed.errors import FileChangedError, ServiceError, UploadError
+from trainshed.retry import Backoff
+from trainshed.upload import ChunkPlan, crc32c_of, upload_file
 
 SESSION = "session-1"
 QUICK = Backoff(attempts=4, first_s=0.001, longest_s=0.05)
@@ -76,10 +76,29 @@ def test_the_checksum_is_crc32c_in_big_endian_base64(tmp_path):
         assert crc32c_of(file, 2, 9) == "4waSgw=="
 
 
+def test_a_new_upload_whose_chunks_are_all_taken_is_looked_at_neither_before_nor_after(service, client, tmp_path):
+    upload = upload_file(client, SESSION, make_file(tmp_path, 5_000))
+    asked = [request for request in service.requests if upload["uploadId"] not in request or "GET" in request]
+    assert asked == ["POST /uploads"]
+
+
+def test_a_chunk_that_was_there_before_ours_is_compared_with_the_file(service, client, tmp_path):
+    path = make_file(tmp_path, 5_000)
+
+    def another_client_stores_other_bytes(index: int) -> None:
+        if index == 2:
+            (upload,) = service.uploads.values()
+            upload.chunks[2] = bytes(1000)
+
+    service.on_put = another_client_stores_other_bytes
+    with pytest.raises(FileChangedError, match="chunk 2"):
+        upload_file(client, SESSION, path)
+
+
 def test_chunks_are_signed_in_batches_that_grow_to_128(service, client, tmp_path):
     upload_file(client, SESSION, make_file(tmp_path, 500_000))
     assert sum(service.signings) == 500
-    assert service.signings[0] == service.concurrency
+    assert service.signings[0] == 2 * service.concurrency
     assert max(service.signings) == 128
 
 
@@ -120,8 +139,8 @@ def test_memory_stays_far_below_the_size_of_a_chunk(tmp_path):
     script = f"""
 import sys, tracemalloc
 from pathlib import Path
-from cli.client import Client
-from cli.upload import upload_file
+from trainshed.client import Client
+from trainshed.upload import upload_file
 with Client(sys.argv[1]) as client:
     tracemalloc.start()
     upload_file(client, "{SESSION}", Path(sys.argv[2]))

@@ -7,6 +7,8 @@ import flask
 import pytest
 
 from shared import errors
+from shared.api.requests.sessions import InitSession, ListSessions
+from shared.api.requests.uploads import Cleanup
 from shared.errors import InvalidFieldError, ProcessingLimitError, ServiceError, UnauthenticatedError
 from shared.web import endpoint as edge
 from shared.web.endpoint import Call, Reply, endpoint
@@ -36,7 +38,7 @@ def get_session(call: Call) -> Reply:
 
 
 def init_session(call: Call) -> Reply:
-    return Reply(200, call.body("sessionId", optional=("metadata",)))
+    return Reply(200, call.body(InitSession))
 
 
 def raising(error: BaseException) -> Any:
@@ -187,7 +189,7 @@ class TestBody:
 
     def test_an_optional_body_may_be_missing_but_not_wrong(self):
         def assemble_upload(call: Call) -> Reply:
-            return Reply(200, call.optional_body("dryRun"))
+            return Reply(200, call.body(Cleanup))
 
         path = "/uploads/1/assemble"
         assert answer(assemble_upload, path, "POST").json["data"] == {}
@@ -203,7 +205,7 @@ class TestQuery:
     )
     def test_a_parameter_that_is_unknown_or_given_twice_is_named(self, query, field):
         def list_sessions(call: Call) -> Reply:
-            return Reply(200, call.query("limit"))
+            return Reply(200, call.query(ListSessions))
 
         reply = answer(list_sessions, f"/list-sessions?{query}")
 
@@ -211,7 +213,7 @@ class TestQuery:
 
     def test_known_parameters_are_read(self):
         def list_sessions(call: Call) -> Reply:
-            return Reply(200, call.query("limit", "page_token"))
+            return Reply(200, call.query(ListSessions))
 
         assert answer(list_sessions, "/list-sessions?limit=%35").json["data"] == {"limit": "5"}
 

@@ -8,6 +8,7 @@ from shared.errors import InvalidFieldError
 from shared.fields import (
     is_uuid,
     read_boolean,
+    read_boolean_text,
     read_content_type,
     read_file_name,
     read_integer,
@@ -198,6 +199,13 @@ def test_a_number_in_a_query_is_read():
 def test_only_true_and_false_are_booleans(value):
     with pytest.raises(InvalidFieldError, match=r"^dryRun: must be true or false"):
         read_boolean(value, "dryRun")
+
+
+def test_a_query_says_true_or_false():
+    assert read_boolean_text("true", "redirect") is True
+    assert read_boolean_text("false", "redirect") is False
+    with pytest.raises(InvalidFieldError, match=r"^redirect: must be true or false"):
+        read_boolean_text("maybe", "redirect")
 
 
 @pytest.mark.parametrize("value", [[], [1, 2, 3, 4], {}, "abc", None])

@@ -9,7 +9,7 @@ import pytest
 from dev.door import batch
 from shared.adapters.gcs import GcsObjectStore
 from shared.errors import StorageUnavailableError
-from shared.records import StoredObject
+from shared.records.objects import StoredObject
 
 
 class DeletingServer(ThreadingHTTPServer):

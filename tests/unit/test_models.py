@@ -1,7 +1,10 @@
 """The rules of trained models, on fakes."""
 
 import hashlib
+import io
 import json
+import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -12,8 +15,10 @@ from shared.errors import (
     ModelUnavailableError,
     SessionNotFoundError,
 )
-from shared.models import total_bytes
-from shared.records import ModelStatus, SessionStatus, run_prefix
+from shared.models import Choice, list_models, total_bytes
+from shared.publication import run_prefix
+from shared.records.sessions import SessionStatus
+from shared.records.training import ModelStatus, Run, TrainedModel
 from tests.factories import BOB, a_caller, a_uuid
 from tests.training_factories import (
     H5_MAGIC,
@@ -41,22 +46,29 @@ def replace_object(bench: TrainingBench, suffix: str, content: bytes | None) -> 
     return stored.name
 
 
-def download(bench: TrainingBench, *, path=None, framework=None, form=None, user=None) -> str:
-    caller = a_caller(user) if user else a_caller()
-    return bench.models().download(caller, "weather", path=path, framework=framework, form=form).url
+def download(bench: TrainingBench, **choice) -> str:
+    return bench.models().download(a_caller(), "weather", Choice(**choice)).url
+
+
+def models_of(bench: TrainingBench) -> list[TrainedModel]:
+    return [entry.model for entry in bench.models().of_session(a_caller(), "weather")]
+
+
+def save(bench: TrainingBench) -> list[TrainedModel]:
+    return [entry.model for entry in bench.models().save(a_caller(), "weather").models]
 
 
 def test_a_session_without_a_run_has_no_models():
     bench = TrainingBench()
     bench.a_session(a_table())
-    assert bench.models().of_session(a_caller(), "weather") == []
-    assert bench.models().save(a_caller(), "weather") == []
+    assert models_of(bench) == []
+    assert save(bench) == []
 
 
 def test_published_models_are_ready_only_after_their_files_were_read():
     bench = a_trained_bench()
-    assert {model.status for model in bench.models().of_session(a_caller(), "weather")} == {ModelStatus.PENDING}
-    saved = bench.models().save(a_caller(), "weather")
+    assert {model.status for model in models_of(bench)} == {ModelStatus.PENDING}
+    saved = save(bench)
     assert [model.name for model in saved] == ["dense_network", "linear_regression", "random_forest"]
     assert {model.status for model in saved} == {ModelStatus.READY}
     assert total_bytes(saved) == sum(
@@ -66,8 +78,8 @@ def test_published_models_are_ready_only_after_their_files_were_read():
 
 def test_saving_twice_returns_the_same_models():
     bench = a_trained_bench()
-    first = bench.models().save(a_caller(), "weather")
-    assert bench.models().save(a_caller(), "weather") == first
+    first = save(bench)
+    assert save(bench) == first
 
 
 def test_saving_while_a_run_is_in_progress_saves_nothing_of_it():
@@ -75,7 +87,7 @@ def test_saving_while_a_run_is_in_progress_saves_nothing_of_it():
     bench.a_session(a_table())
     bench.start()
     bench.runner().run(bench.queue.tasks[0].model_id)
-    assert bench.models().save(a_caller(), "weather") == []
+    assert save(bench) == []
 
 
 @pytest.mark.parametrize("content", [None, H5_MAGIC + b"CONTENT", b""])
@@ -83,7 +95,7 @@ def test_a_model_whose_file_is_gone_or_replaced_is_refused_with_the_reason_and_t
     """A replaced object has another generation, and the one that was published is gone."""
     bench = a_trained_bench()
     name = replace_object(bench, "model.h5", content)
-    run = bench.models().save_run(bench.run())
+    run = bench.intake().save_run(bench.run())
     (refused,) = [model for model in run.models if model.status is ModelStatus.REFUSED]
     assert refused.status_detail == f"{name} is missing"
     assert sum(model.status is ModelStatus.READY for model in run.models) == 2
@@ -99,7 +111,7 @@ def test_a_session_of_another_user_is_not_found():
         with pytest.raises(SessionNotFoundError):
             bench.models().save(a_caller(BOB), name)
         with pytest.raises(SessionNotFoundError):
-            bench.models().download(a_caller(BOB), name, path=None, framework=None, form=None)
+            bench.models().download(a_caller(BOB), name, Choice())
 
 
 @pytest.mark.parametrize(
@@ -114,7 +126,7 @@ def test_a_session_of_another_user_is_not_found():
 )
 def test_a_download_is_chosen_by_type_and_format(wanted, name):
     bench = a_trained_bench()
-    bench.models().save(a_caller(), "weather")
+    save(bench)
     url = download(bench, **wanted)
     assert name in url
     assert bench.signer.send("GET", url, {})[0] == 200
@@ -123,7 +135,7 @@ def test_a_download_is_chosen_by_type_and_format(wanted, name):
 def test_a_path_names_one_model_of_one_run():
     bench = a_trained_bench()
     bench.train(seed=7)
-    saved = bench.models().save(a_caller(), "weather")
+    saved = save(bench)
     assert len({model.path for model in saved}) == 6
     for model in saved:
         assert f"/{model.run_id}/{model.name}/" in download(bench, path=model.path)
@@ -132,13 +144,13 @@ def test_a_path_names_one_model_of_one_run():
 def test_without_a_path_the_newest_run_is_downloaded():
     bench = a_trained_bench()
     newest = bench.train(seed=7)
-    bench.models().save(a_caller(), "weather")
+    save(bench)
     assert f"/{newest.id}/" in download(bench)
 
 
 def test_an_unknown_path_or_type_without_models_is_not_found():
     bench = a_trained_bench(models=["random_forest"])
-    bench.models().save(a_caller(), "weather")
+    save(bench)
     for wanted in ({"path": "../secret"}, {"path": "random_forest"}, {"framework": "keras"}):
         with pytest.raises(ModelNotFoundError):
             download(bench, **wanted)
@@ -154,14 +166,25 @@ def test_a_model_that_is_not_saved_is_unavailable():
 
 def test_a_format_that_a_model_does_not_have_is_unavailable_and_the_others_are_named():
     bench = a_trained_bench()
-    bench.models().save(a_caller(), "weather")
+    save(bench)
     with pytest.raises(ModelUnavailableError) as refused:
         download(bench, framework="keras", form="skops")
     assert refused.value.details["available"] == ["keras", "h5"]
 
 
-@pytest.mark.parametrize(("wanted", "field"), [({"framework": "torch"}, "type"), ({"form": "onnx"}, "format")])
-def test_an_unknown_type_or_format_is_named(wanted, field):
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        ({"framework": "torch"}, "type"),
+        ({"form": "exe"}, "format"),
+        ({"alias": "newest"}, "alias"),
+        ({"version": "0"}, "version"),
+        ({"version": "-1"}, "version"),
+        ({"version": "1.0"}, "version"),
+        ({"version": "latest"}, "version"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_named(wanted, field):
     bench = a_trained_bench()
     with pytest.raises(InvalidFieldError) as refused:
         download(bench, **wanted)
@@ -173,7 +196,7 @@ def test_the_manifest_of_another_trainer_is_taken_in_once():
     session = bench.a_session(a_table())
     run_id = a_uuid()
     publish_manifest(bench.artifacts, another_trainers_manifest(session, run_id))
-    (model,) = bench.models().save(a_caller(), "weather")
+    (model,) = save(bench)
     assert (model.name, model.class_name, model.status) == (
         "gradient_boosting",
         "lightgbm.LGBMRegressor",
@@ -181,7 +204,7 @@ def test_the_manifest_of_another_trainer_is_taken_in_once():
     )
     assert model.path == f"{run_id}/gradient_boosting"
     assert bench.status_of(session) is SessionStatus.TRAINED
-    assert bench.models().save(a_caller(), "weather") == [model]
+    assert save(bench) == [model]
     assert "model.skops" in download(bench, framework="sklearn")
 
 
@@ -201,7 +224,52 @@ def test_a_pickle_of_another_trainer_is_flagged_whatever_its_manifest_says():
         "loads_code": False,
     }
     publish_manifest(bench.artifacts, document)
-    (model,) = bench.models().save(a_caller(), "weather")
+    (model,) = save(bench)
+    assert model.files[0].loads_code
+
+
+def a_keras_manifest(bench: TrainingBench, session: str, layer: dict) -> dict:
+    """Write a network of one layer and return a manifest with it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}}))
+        archive.writestr("model.weights.h5", "x")
+    content = buffer.getvalue()
+    run_id = a_uuid()
+    document = another_trainers_manifest(session, run_id)
+    document["models"][0]["framework"] = "keras"
+    stored = bench.artifacts.write(f"{run_prefix(session, run_id)}n.keras", content, "application/zip")
+    document["models"][0]["files"][0] |= {
+        "format": "keras",
+        "object": stored.name,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    return document
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
+        {"class_name": "TFSMLayer", "config": {"filepath": "model"}},
+    ],
+)
+def test_a_published_network_that_reaches_for_other_places_is_refused(layer):
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    publish_manifest(bench.artifacts, a_keras_manifest(bench, session, layer))
+    with pytest.raises(ManifestInvalidError, match=r"config\.layers\[0\]"):
+        save(bench)
+    assert bench.models().of_session(a_caller(), "weather") == []
+
+
+def test_a_published_network_with_code_in_it_is_flagged():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    publish_manifest(bench.artifacts, a_keras_manifest(bench, session, {"class_name": "Lambda", "config": {}}))
+    (model,) = save(bench)
     assert model.files[0].loads_code
 
 
@@ -270,19 +338,42 @@ def test_a_manifest_that_does_not_fit_is_refused_and_nothing_of_it_recorded(chan
     publish_manifest(bench.artifacts, publish)
     name = replace_object(bench, "manifest.json", json.dumps(change(document)).encode())
     with pytest.raises(ManifestInvalidError) as refused:
-        bench.models().save(a_caller(), "weather")
+        save(bench)
     assert refused.value.details["manifest"] == name
-    assert bench.models().of_session(a_caller(), "weather") == []
+    assert models_of(bench) == []
     assert bench.status_of(session) is SessionStatus.FINALIZED
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"schema_version": NaN}', b"[" * 100_000])
-def test_a_manifest_that_is_no_document_is_refused(content):
+def test_a_manifest_with_a_key_twice_is_refused_and_the_key_named():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    text = json.dumps(another_trainers_manifest(session, a_uuid()))
+    content = text.replace('"sha256":', '"sha256": "0", "sha256":', 1).encode()
+    bench.artifacts.write(f"{run_prefix(session, a_uuid())}manifest.json", content, "application/json")
+    with pytest.raises(ManifestInvalidError, match="has 'sha256' twice"):
+        save(bench)
+    assert models_of(bench) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", r"is not JSON: .* \(char 0\)"),
+        (b'{"schema_version": 1,', r"is not JSON: .* line 1 column 22"),
+        (b'{"a": "\xff"}', r"is not JSON: .* in position 7"),
+        (b'{"schema_version": NaN}', "has NaN, which JSON has not"),
+        (b'{"schema_version": -Infinity}', "has -Infinity, which JSON has not"),
+        (b"[" * 100_000, "nested too deep"),
+        (b"[]", "object"),
+        (b"null", "object"),
+    ],
+)
+def test_a_manifest_that_is_no_document_is_refused_with_its_place(content, reason):
     bench = TrainingBench()
     session = bench.a_session(a_table())
     bench.artifacts.write(f"{run_prefix(session, a_uuid())}manifest.json", content, "application/json")
-    with pytest.raises(ManifestInvalidError):
-        bench.models().save(a_caller(), "weather")
+    with pytest.raises(ManifestInvalidError, match=reason):
+        save(bench)
 
 
 def test_two_models_of_one_name_are_refused():
@@ -292,7 +383,7 @@ def test_two_models_of_one_name_are_refused():
     document["models"] *= 2
     publish_manifest(bench.artifacts, document)
     with pytest.raises(ManifestInvalidError, match="different names"):
-        bench.models().save(a_caller(), "weather")
+        save(bench)
 
 
 def test_a_file_that_is_not_of_its_format_is_refused():
@@ -306,7 +397,7 @@ def test_a_file_that_is_not_of_its_format_is_refused():
     }
     publish_manifest(bench.artifacts, document, content=content)
     with pytest.raises(ManifestInvalidError, match="no skops file"):
-        bench.models().save(a_caller(), "weather")
+        save(bench)
 
 
 def test_a_bad_manifest_does_not_keep_the_service_s_own_models_from_being_saved():
@@ -314,5 +405,110 @@ def test_a_bad_manifest_does_not_keep_the_service_s_own_models_from_being_saved(
     session = bench.run().session_uuid
     bench.artifacts.write(f"{run_prefix(session, a_uuid())}manifest.json", b"{", "application/json")
     with pytest.raises(ManifestInvalidError):
-        bench.models().save(a_caller(), "weather")
-    assert {model.status for model in bench.models().of_session(a_caller(), "weather")} == {ModelStatus.READY}
+        save(bench)
+    assert {model.status for model in models_of(bench)} == {ModelStatus.READY}
+
+
+def test_a_model_gets_its_version_when_it_is_ready_and_not_before():
+    bench = a_trained_bench(models=["linear_regression"])
+    assert [model.version for model in models_of(bench)] == [None]
+    assert [model.version for model in save(bench)] == [1]
+
+
+def publish_version(bench: TrainingBench, session: str, content: bytes, rmse: float, **fields) -> str:
+    """Publish one more run with one model of the same name; return the run's id."""
+    run_id = a_uuid()
+    document = another_trainers_manifest(session, run_id, request={"task": "regression", "target": "y"}, **fields)
+    model = document["models"][0]
+    model["files"][0] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    model["metrics"] = {"test": {"rmse": rmse}}
+    publish_manifest(bench.artifacts, document, content=content)
+    return run_id
+
+
+def a_bench_with_three_versions() -> tuple[TrainingBench, list[str]]:
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    runs = []
+    for number, rmse in enumerate((3.0, 1.0, 2.0)):
+        runs.append(publish_version(bench, session, a_model_file_content("skops") + b"%d" % number, rmse))
+        save(bench)
+    return bench, runs
+
+
+def test_versions_count_up_and_equal_content_keeps_its_version():
+    bench, runs = a_bench_with_three_versions()
+    assert {model.run_id: model.version for model in models_of(bench)} == dict(zip(runs, (1, 2, 3), strict=True))
+    again = publish_version(bench, bench.run().session_uuid, a_model_file_content("skops") + b"1", 1.0)
+    save(bench)
+    assert {model.run_id: model.version for model in models_of(bench)}[again] == 2
+
+
+def test_latest_is_the_newest_version_and_best_the_lowest_error_on_held_out_rows():
+    bench, runs = a_bench_with_three_versions()
+    aliases = {entry.model.run_id: entry.aliases for entry in bench.models().of_session(a_caller(), "weather")}
+    assert aliases == {runs[0]: (), runs[1]: ("best",), runs[2]: ("latest",)}
+    assert f"/{runs[1]}/" in download(bench, alias="best", framework="sklearn")
+    assert f"/{runs[2]}/" in download(bench, alias="latest", framework="sklearn")
+    assert f"/{runs[0]}/" in download(bench, name="gradient_boosting", version="1")
+
+
+def test_a_model_that_is_not_ready_has_no_alias():
+    bench = a_trained_bench()
+    assert all(entry.aliases == () for entry in bench.models().of_session(a_caller(), "weather"))
+
+
+def a_listed_run(*models: tuple[str, dict], target: str = "y", run_id: str = "r") -> Run:
+    """Return a completed run with ready models of these names and test metrics."""
+    bench = a_trained_bench(models=["linear_regression"])
+    save(bench)
+    run = bench.run()
+    made = tuple(
+        replace(run.models[0], id=f"{run_id}/{name}", name=name, metrics={"test": metrics}) for name, metrics in models
+    )
+    return replace(run, id=run_id, request={"task": "t", "target": target}, models=made)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "best"),
+    [
+        (({"rmse": 2.0}, {"rmse": 1.0}), "b"),
+        (({"accuracy": 0.9}, {"accuracy": 0.8}), "a"),
+        (({"f1_macro": 0.5, "accuracy": 0.9}, {"f1_macro": 0.6, "accuracy": 0.8}), "b"),
+        (({"rmse": 1.0}, {"rmse": 1.0}), "a"),
+        (({}, {"rmse": 1.0}), "b"),
+        (({"rmse": "low"}, {"rmse": 7}), "b"),
+    ],
+)
+def test_the_best_model_is_that_with_the_best_main_metric(metrics, best):
+    entries = list_models([a_listed_run(("a", metrics[0]), ("b", metrics[1]))])
+    assert [entry.model.name for entry in entries if "best" in entry.aliases] == [best]
+
+
+def test_each_target_has_its_own_best_and_a_model_without_metrics_is_none():
+    entries = list_models(
+        [
+            a_listed_run(("a", {"rmse": 5.0}), target="x", run_id="1"),
+            a_listed_run(("a", {"rmse": 1.0}), target="y", run_id="2"),
+            a_listed_run(("a", {}), target="z", run_id="3"),
+        ]
+    )
+    assert [entry.run.id for entry in entries if "best" in entry.aliases] == ["1", "2"]
+
+
+def test_a_refused_model_says_why_when_it_is_downloaded():
+    bench = a_trained_bench(models=["linear_regression"])
+    name = replace_object(bench, "model.pkl", None)
+    save(bench)
+    with pytest.raises(ModelUnavailableError, match="is missing") as refused:
+        download(bench, name="linear_regression")
+    assert refused.value.details["reason"] == f"{name} is missing"
+    assert refused.value.details["status"] == "refused"
+
+
+def test_an_unknown_version_name_or_id_is_not_found():
+    bench = a_trained_bench()
+    save(bench)
+    for choice in ({"version": "9"}, {"name": "x"}, {"id": a_uuid()}, {"name": "random_forest", "framework": "keras"}):
+        with pytest.raises(ModelNotFoundError):
+            download(bench, **choice)

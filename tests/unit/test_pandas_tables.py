@@ -1,4 +1,4 @@
-"""Tables with pandas: what is read for training, and what is said about columns."""
+"""Tables with pandas: what is said about columns."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.adapters import pandas_tables
-from shared.adapters.pandas_tables import PandasTableReader, read_numeric
+from shared.adapters.pandas_tables import PandasTableReader
 from shared.errors import DataSetError
 from tests.fakes.objects import InMemoryObjectStore
 from tests.training_factories import a_data_file
@@ -23,10 +23,6 @@ def a_store(*contents: bytes) -> tuple[InMemoryObjectStore, list]:
     return store, files
 
 
-def read(store: InMemoryObjectStore, files: list, target: str = "y"):
-    return read_numeric(store, files, target, lambda _: None)
-
-
 def describe(content: bytes, points: int = 100) -> dict:
     store, (file,) = a_store(content)
     described = PandasTableReader(store).describe(file, points)
@@ -38,78 +34,9 @@ def column(described: dict, name: str) -> dict:
     return next(column for column in described["columns"] if column["name"] == name)
 
 
-def test_files_are_read_one_below_the_other_and_only_their_common_numeric_columns():
-    store, files = a_store(b"a,b,c,y\n1,2,x,3\n4,5,x,6\n", b"y,a,d\n9,7,8\n")
-    table = read(store, files)
-    assert table.frame.to_dict("list") == {"a": [1, 4, 7], "y": [3, 6, 9]}
-    assert table.ignored == {"b": "not numeric in every file", "c": "not numeric", "d": "not numeric in every file"}
-
-
-def test_a_file_without_the_target_is_left_out_and_named():
-    store, files = a_store(b"a,y\n1,2\n", b"a,b\n1,2\n")
-    table = read(store, files)
-    assert len(table.frame) == 1
-    assert table.ignored == {"file 1.csv": "no column 'y'"}
-
-
-def test_rows_without_a_target_and_infinite_numbers_are_taken_out():
-    store, files = a_store(b"a,y\n1,2\n3,\n5,inf\ninf,8\n")
-    table = read(store, files)
-    np.testing.assert_equal(table.frame.to_dict("list"), {"a": [1, np.nan], "y": [2, 8]})
-
-
-def test_a_column_that_turns_out_to_be_text_later_is_not_numeric(monkeypatch):
-    monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 10)
-    store, files = a_store(b"a,b,y\n" + b"1,2,3\n" * 25 + b"1,x,3\n")
-    table = read(store, files)
-    assert list(table.frame.columns) == ["a", "y"]
-    assert len(table.frame) == 26
-
-
-def test_a_target_that_turns_out_to_be_text_later_is_named_with_its_row(monkeypatch):
-    monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 10)
-    store, files = a_store(b"a,y\n" + b"1,3\n" * 25 + b"1,warm\n")
-    with pytest.raises(DataSetError, match="row 26 holds 'warm'"):
-        read(store, files)
-
-
-def test_an_index_without_a_name_is_no_column():
-    store, files = a_store(b"a,y\nfirst,1,2\nfirst,3,4\n")
-    assert read(store, files).frame.to_dict("list") == {"a": [1, 3], "y": [2, 4]}
-    store, files = a_store(b"a,y\nfirst,1,2\nfirst,3,warm\n")
-    with pytest.raises(DataSetError, match="row 2 holds 'warm'"):
-        read(store, files)
-
-
-def test_true_and_false_are_no_numbers():
-    store, files = a_store(b"a,flag,y\n1,True,2\n1,False,2\n")
-    assert list(read(store, files).frame.columns) == ["a", "y"]
-    with pytest.raises(DataSetError, match="not numeric"):
-        read(store, files, "flag")
-
-
-def test_reading_reports_progress_over_all_files(monkeypatch):
-    monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 10)
-    store, files = a_store(b"a,y\n" + b"1,3\n" * 20, b"a,y\n" + b"1,3\n" * 20)
-    seen: list[float] = []
-    read_numeric(store, files, "y", seen.append)
-    assert seen == [0.25, 0.5, 0.75, 1]
-
-
-def test_a_table_beyond_the_limit_is_thinned_evenly(monkeypatch):
-    monkeypatch.setattr(pandas_tables, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(pandas_tables, "MOST_CELLS", 50)
-    store, files = a_store(b"a,y\n" + b"".join(b"%d,%d\n" % (row, row) for row in range(100)))
-    table = read(store, files)
-    assert table.stride == 4
-    assert table.frame["a"].tolist() == list(range(0, 100, 4))
-
-
 @pytest.mark.parametrize("content", [b"a,y\n1,2\n1,2,3,4\n", b"\x1f\x8b no gzip", b""])
 def test_a_file_that_is_no_table_is_a_fault_of_the_data(content):
     store, files = a_store(content)
-    with pytest.raises(DataSetError):
-        read(store, files)
     with pytest.raises(DataSetError):
         PandasTableReader(store).describe(files[0], 10)
 
@@ -118,7 +45,7 @@ def test_a_file_that_is_gone_is_a_fault_of_the_data():
     store, files = a_store(b"a,y\n1,2\n")
     store.delete(store.list(""))
     with pytest.raises(DataSetError, match=r"0\.csv"):
-        read(store, files)
+        PandasTableReader(store).describe(files[0], 10)
 
 
 def test_a_numeric_column_is_described_by_its_statistics():
@@ -188,3 +115,37 @@ def test_a_table_beyond_the_limit_is_described_by_pieces_of_all_its_parts(monkey
     # Where a sampled row stands is estimated from where it was found.
     assert np.abs(np.array(a["series"]["x"]) - np.array(a["series"]["y"])).max() < 0.1 * n_rows
     assert set(column(described, "b")["series"]["y"]) == {7}
+
+
+def test_a_histogram_counts_every_value_once():
+    a = column(describe(b"a\n" + b"".join(b"%d\n" % (row % 50) for row in range(2000)) + b'inf\n""\n'), "a")
+    histogram = a["histogram"]
+    assert sum(histogram["count"]) == 2000
+    assert len(histogram["count"]) == 30
+    assert (histogram["from"][0], histogram["to"][-1]) == (0, 49)
+    assert histogram["from"][1:] == histogram["to"][:-1]
+
+
+@pytest.mark.parametrize(
+    "values", [b"5\n5\n", b"1e308\n-1e308\n", b"1e-320\n2e-320\n", b"1.0\n1.0000000000000002\n", b"7\n"]
+)
+def test_a_histogram_of_odd_numbers_is_whole_or_empty(values):
+    histogram = column(describe(b"a\n" + values), "a")["histogram"]
+    assert sum(histogram["count"]) in {0, len(values.splitlines())}
+
+
+def test_a_thinned_series_keeps_the_lowest_and_the_highest_of_all():
+    generator = np.random.default_rng(3)
+    for _ in range(20):
+        values = generator.normal(size=5_000)
+        content = b"a\n" + "\n".join(map(str, values)).encode() + b"\n"
+        ys = column(describe(content, points=12), "a")["series"]["y"]
+        assert len(ys) <= 12
+        assert (min(ys), max(ys)) == (values.min(), values.max())
+
+
+def test_only_chosen_columns_are_described():
+    store, (file,) = a_store(b"a,b,c\n1,2,3\n")
+    described = PandasTableReader(store).describe(file, 10, {"a", "c", "nothing"})
+    assert [entry["name"] for entry in described["columns"]] == ["a", "c"]
+    assert described["n_columns"] == 3

@@ -269,7 +269,7 @@ def test_getattr_for_anything_but_the_loader_of_keras_is_foreign(keras_model):
 # Keras hands TensorFlow arrays whose conversion numpy 2 is going to change.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_a_real_keras_model_gives_the_archive_that_keras_loads(tmp_path):
-    import keras  # noqa: PLC0415 - takes seconds
+    import keras
 
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.assembly import LEASE_S
 from shared.errors import (
     InvalidFieldError,
     InvalidPageTokenError,
@@ -15,8 +16,9 @@ from shared.errors import (
     StorageUnavailableError,
     UploadNotFoundError,
 )
-from shared.records import CallerKind, models_prefix, results_prefix
-from shared.uploads import LEASE_S
+from shared.publication import results_prefix
+from shared.records.callers import CallerKind
+from shared.records.objects import models_prefix
 from tests.factories import ALICE, BOB, Bench, a_caller, a_uuid, upload_fields
 from tests.fakes.objects import InMemoryObjectStore
 from tests.fakes.sessions import InMemorySessions

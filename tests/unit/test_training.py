@@ -17,10 +17,14 @@ from shared.errors import (
     SessionNotFoundError,
     StorageUnavailableError,
     SubscriptionRequiredError,
+    TrainingFinishedError,
     TrainingInProgressError,
 )
-from shared.models import ModelService
-from shared.records import ModelStatus, RunStatus, SessionStatus, TrainingTask
+from shared.manifests import ManifestIntake
+from shared.records.objects import model_prefix
+from shared.records.sessions import SessionStatus
+from shared.records.training import CurvePoint, ModelStatus, RunStatus, TrainingTask
+from shared.training import is_stalled
 from tests.factories import ALICE, BOB, a_caller, a_uuid
 from tests.fakes.sessions import InMemorySessions
 from tests.training_factories import TrainingBench, a_table
@@ -181,13 +185,12 @@ def test_a_bad_field_is_named(fields, field):
     ("table", "target", "error", "words"),
     [
         (a_table(), "nope", InvalidFieldError, "a, b, y"),
-        (b"a,b,y\n" + b"1,2,3\n" * 5 + b"1,2,warm\n" * 9, "y", InvalidFieldError, "row 6 holds 'warm'"),
-        (b"a,y\nx,1\n" * 20, "a", InvalidFieldError, "not numeric"),
-        (b"a,y\n" + b"x,1\n" * 20, "y", DataSetError, "no numeric column beside"),
-        (b"y\n" + b"1\n" * 20, "y", DataSetError, "no numeric column beside"),
+        (b"a,y\n" + b"x,1\n" * 20, "nope", InvalidFieldError, "a, y"),
+        (b"y\n" + b"1\n" * 20, "y", DataSetError, "no column with values beside"),
+        (b"a,y\n" + b",1\n" * 20, "y", DataSetError, "no column with values beside"),
         (a_table(9), "y", DataSetError, "there are 9"),
         (b"a,y\n" + b"1,NA\n" * 50 + b"1,2\n" * 9, "y", DataSetError, "there are 9"),
-        (b"a,b,y\n", "y", DataSetError, "numeric column|there are 0"),
+        (b"a,b,y\n", "y", DataSetError, "no column with values|there are 0"),
     ],
 )
 def test_a_table_that_cannot_be_trained_on_is_refused_before_anything_is_queued(table, target, error, words):
@@ -199,6 +202,38 @@ def test_a_table_that_cannot_be_trained_on_is_refused_before_anything_is_queued(
     assert bench.queue.tasks == []
     with pytest.raises(RunNotFoundError):
         bench.run()
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (b"a,y\n" + b"1,yes\n" * 20, "one class only, 'yes'"),
+        (b"a,y\n" + b"1,yes\n" * 20 + b"2,no\n", "one row only has 'no'"),
+        (b"a,y\n" + b"".join(b"1,name%d\n" % row for row in range(300)), "more than 100 classes"),
+        (b"a,y\n1,warm\n" + b"".join(b"1,%d\n" % row for row in range(300)), "Most are numbers, but 'warm' is none"),
+    ],
+)
+def test_classes_that_cannot_be_told_apart_are_refused_before_anything_is_queued(table, words):
+    bench = TrainingBench()
+    bench.a_session(table)
+    with pytest.raises(DataSetError, match=words):
+        bench.start(models=None)
+    assert bench.queue.tasks == []
+
+
+def test_a_regression_that_was_asked_for_needs_numbers():
+    bench = TrainingBench()
+    bench.a_session(b"a,b,y\n" + b"1,2,3\n" * 5 + b"1,2,warm\n" * 9)
+    with pytest.raises(InvalidFieldError, match="row 6 holds 'warm'"):
+        bench.start(task="regression")
+
+
+def test_words_are_classes_without_being_asked():
+    bench = TrainingBench()
+    bench.a_session(b"a,y\n" + b"1,yes\n2,no\n" * 20)
+    run = bench.start(models=None)
+    assert run.request["task"] == "classification"
+    assert {model.name for model in run.models} >= {"logistic_regression", "gradient_boosting"}
 
 
 def test_a_session_without_a_table_is_refused():
@@ -290,7 +325,7 @@ def test_when_a_run_is_complete_its_models_can_be_downloaded():
                 seen.extend(model.status for model in bench.run().models)
             return getattr(bench.runs, name)
 
-    results = bench.deliver(bench.runner(runs=Watching(), check=bench.models().save_run))
+    results = bench.deliver(bench.runner(runs=Watching(), check=bench.intake().save_run))
     assert seen == [ModelStatus.READY] * 3
     assert results[-1].status == "ready"
 
@@ -360,7 +395,7 @@ def test_a_task_that_lost_its_lease_deletes_what_it_wrote_and_leaves_the_other_o
         assert bench.runner().run(model).status == "pending"
 
     bench.trainer.while_training = be_slow
-    assert bench.runner().run(model).status == "taken over"
+    assert bench.runner().run(model).status == "lease lost"
     (published,) = bench.run().models
     kept = {name for name in bench.artifacts.names() if "/random_forest/" in name}
     assert {file.object_name for file in published.files} == kept
@@ -421,7 +456,7 @@ def test_progress_is_reported_at_most_once_a_second():
     class Counting:
         def __getattr__(self, name: str) -> Any:
             if name == "report":
-                return lambda *arguments: reported.append(arguments[-1])
+                return lambda *arguments, **_: reported.append(arguments[-1])
             return getattr(bench.runs, name)
 
     bench.runner(runs=Counting(), clock=lambda: next(clock)).run(model)
@@ -436,6 +471,160 @@ def test_a_training_that_takes_too_long_fails_with_the_reason():
     assert bench.runner(clock=lambda: next(clock)).run(model).status == "failed"
     assert "longer than 25 minutes" in bench.run().models[0].status_detail
     assert bench.artifacts.names() == bench.manifests()
+
+
+def test_the_curve_is_stored_while_a_model_is_trained_and_whole_at_its_end():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    bench.trainer.points = [CurvePoint("epoch", step, 4, 1 / step, 2 / step) for step in (1, 2, 3, 4)]
+    model = bench.start(models=["dense_network"]).models[0].id
+    seen = []
+    # At the start, 10 %, then every epoch: the second one is a second later, the others come sooner.
+    clock = iter([0.0, 0.1, 0.2, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.1])
+
+    class Watching:
+        def __getattr__(self, name: str) -> Any:
+            if name == "report":
+                return self.report
+            return getattr(bench.runs, name)
+
+        def report(self, *arguments: Any, **fields: Any) -> None:
+            bench.runs.report(*arguments, **fields)
+            seen.append(bench.run().models[0])
+
+    bench.runner(runs=Watching(), clock=lambda: next(clock)).run(model)
+    assert [len(model.curve["step"]) for model in seen] == [2, 4]
+    assert seen[0].curve == {
+        "unit": "epoch",
+        "n_steps": 4,
+        "step": [1, 2],
+        "train": [1.0, 0.5],
+        "validation": [2.0, 1.0],
+    }
+    # 0.475 of the whole took 1.5 s.
+    assert seen[0].remaining_s == 2
+    assert bench.run().models[0].curve["step"] == [1, 2, 3, 4]
+
+
+def test_cancelling_makes_the_task_at_work_delete_what_it_wrote():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    run = bench.start(models=["random_forest"])
+
+    def cancel() -> None:
+        assert bench.service().cancel(a_caller(), "weather").status is RunStatus.CANCELLED
+
+    bench.trainer.while_training = cancel
+    assert [result.status for result in bench.deliver()] == ["lease lost"]
+    assert bench.artifacts.names() == []
+    assert bench.run().models[0].status is ModelStatus.CANCELLED
+    assert bench.status_of(session) is SessionStatus.FINALIZED
+    assert bench.runner().run(run.models[0].id).status == "cancelled"
+    assert bench.manifests() == []
+
+
+def test_a_cancelled_task_notices_at_its_next_report():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    bench.trainer.points = [CurvePoint("epoch", step, 9, 0.5) for step in range(1, 10)]
+    bench.trainer.while_training = lambda: bench.service().cancel(a_caller(), "weather") and None
+    model = bench.start(models=["dense_network"]).models[0].id
+    seconds = iter(range(1000))
+    assert bench.runner(clock=lambda: float(next(seconds))).run(model).status == "lease lost"
+    assert bench.trainer.trained == []
+
+
+def test_what_was_finished_before_cancelling_is_published_while_the_session_is_trained_again():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    cancelled = bench.start()
+    bench.runner().run(bench.queue.tasks[0].model_id)
+    bench.service().cancel(a_caller(), "weather")
+    again = bench.start(models=["linear_regression"], seed=7)
+    bench.deliver(bench.runner(check=bench.intake().save_run))
+    assert bench.run().id == again.id
+    _, runs = bench.runs.of_session(a_caller(), "weather")
+    found = next(run for run in runs if run.id == cancelled.id)
+    assert found.status is RunStatus.CANCELLED
+    assert {model.name: model.status for model in found.models} == {
+        "dense_network": ModelStatus.CANCELLED,
+        "linear_regression": ModelStatus.READY,
+        "random_forest": ModelStatus.CANCELLED,
+    }
+    manifest = json.loads(bench.artifacts.content(found.manifest["object"]))
+    assert manifest["status"] == "completed"
+    assert {model["name"]: model["status"] for model in manifest["models"]} == {
+        "dense_network": "cancelled",
+        "linear_regression": "completed",
+        "random_forest": "cancelled",
+    }
+    assert {row["model"] for row in manifest["tables"][0]["rows"]} == {"linear_regression"}
+    assert bench.status_of(session) is SessionStatus.TRAINED
+
+
+def test_what_a_dead_task_of_a_cancelled_model_left_is_deleted_when_the_queue_delivers_it_again():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    run = bench.start(models=["random_forest"])
+    bench.runs.claim(run.models[0].id, a_uuid(), 60)
+    left = f"{model_prefix(run.session_uuid, run.id, 'random_forest')}attempt-1/model.skops"
+    bench.artifacts.write(left, b"half", "application/zip")
+    bench.service().cancel(a_caller(), "weather")
+    assert bench.runner().run(run.models[0].id).status == "cancelled"
+    assert bench.artifacts.names() == []
+
+
+def test_cancelling_twice_answers_the_same_run_and_queues_nothing_new():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    bench.start()
+    bench.runner().run(bench.queue.tasks[0].model_id)
+    first = bench.service().cancel(a_caller(), "weather")
+    n_tasks = len(bench.queue.tasks)
+    assert bench.service().cancel(a_caller(), "weather") == first
+    assert len(bench.queue.tasks) == n_tasks
+
+
+def test_a_run_that_was_cancelled_and_not_published_is_healed_by_cancelling_again():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    bench.start()
+    bench.runner().run(bench.queue.tasks[0].model_id)
+    bench.queue.refuses_after = 0
+    with pytest.raises(QueueUnavailableError):
+        bench.service().cancel(a_caller(), "weather")
+    assert bench.run().status is RunStatus.CANCELLED
+    bench.queue.refuses_after = None
+    bench.service().cancel(a_caller(), "weather")
+    bench.deliver()
+    assert len(bench.manifests()) == 1
+
+
+def test_nothing_to_cancel_is_said():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    with pytest.raises(RunNotFoundError):
+        bench.service().cancel(a_caller(), "weather")
+    bench.train()
+    with pytest.raises(TrainingFinishedError):
+        bench.service().cancel(a_caller(), "weather")
+    for name in ("weather", "other", "../weather"):
+        with pytest.raises(SessionNotFoundError):
+            bench.service().cancel(a_caller(BOB), name)
+
+
+def test_a_run_is_stalled_when_nobody_has_worked_on_it_for_ten_minutes():
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    run = bench.start(models=["random_forest"])
+    assert not is_stalled(run, bench.database.now)
+    bench.database.advance(minutes=9)
+    bench.runs.claim(run.models[0].id, a_uuid(), 60)
+    bench.database.advance(minutes=9)
+    assert not is_stalled(bench.run(), bench.database.now)
+    bench.database.advance(minutes=2)
+    assert is_stalled(bench.run(), bench.database.now)
+    assert not is_stalled(bench.service().cancel(a_caller(), "weather"), bench.database.now)
 
 
 def _killing(target: Any, at: int, when: str, calls: Iterator[int]) -> Any:
@@ -469,7 +658,7 @@ def test_killed_at_any_call_and_delivered_again_the_tasks_end_in_one_manifest(wh
         calls = iter(range(10_000))
         runs = _killing(bench.runs, at, when, calls)
         artifacts = _killing(bench.artifacts, at, when, calls)
-        runner = bench.runner(runs=runs, artifacts=artifacts, check=ModelService(runs, artifacts).save_run)
+        runner = bench.runner(runs=runs, artifacts=artifacts, check=ManifestIntake(runs, artifacts).save_run)
         was_killed = False
         for task in bench.queue.tasks:
             try:
@@ -478,7 +667,7 @@ def test_killed_at_any_call_and_delivered_again_the_tasks_end_in_one_manifest(wh
                 was_killed = True
         # The queue comes again; by then the lease of the dead task has run out.
         bench.database.advance(seconds=121)
-        bench.deliver(bench.runner(check=bench.models().save_run))
+        bench.deliver(bench.runner(check=bench.intake().save_run))
         run = bench.run()
         assert run.status is RunStatus.COMPLETED, at
         assert {model.status for model in run.models} == {ModelStatus.READY}, at

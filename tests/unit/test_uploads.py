@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.adapters.csv_rows import NumpyRowCounter
+from shared.assembly import LEASE_S
+from shared.chunks import LARGEST_LEGACY_CHUNK_BYTES, MIB
 from shared.errors import (
     ChecksumMismatchError,
     ChunkMismatchError,
@@ -30,22 +32,17 @@ from shared.errors import (
     UploadsUnfinishedError,
     WrongStateError,
 )
-from shared.records import StoredObject, Upload, UploadState, chunk_name, chunks_prefix, steps_prefix
+from shared.legacy_chunks import LegacyChunk
+from shared.records.objects import StoredObject, chunk_name, chunks_prefix, steps_prefix
+from shared.records.uploads import Upload, UploadState
 from shared.tables import TableFormat
-from shared.uploads import (
-    LARGEST_FILE_BYTES,
-    LARGEST_LEGACY_CHUNK_BYTES,
-    LEASE_S,
-    MIB,
-    LegacyChunk,
-    TableView,
-    UploadService,
-)
+from shared.uploads import LARGEST_FILE_BYTES, TableView
 from tests.factories import ALICE, BOB, CHUNK_BYTES, Bench, a_caller, a_uuid, chunk_of, some_bytes, upload_fields
 from tests.fakes.objects import InMemoryObjectStore, contents_of, crc32c_of
 from tests.fakes.sessions import InMemorySessions, Subscription
 from tests.fakes.uploads import InMemoryUploads
 from tests.interruption import Interruption, Killed, every_interruption
+from tests.upload_rules import UploadRules
 
 TABLE = b"a,b\n" + b"1,2\n" * 32  # 33 chunks of four bytes
 
@@ -106,7 +103,7 @@ class TestCreate:
     @staticmethod
     def created(bench: Bench, **fields: Any) -> Upload:
         bench.open_session()
-        service = UploadService(
+        service = UploadRules(
             InMemoryUploads(bench.database),
             InMemorySessions(bench.database),
             bench.store,
@@ -123,6 +120,25 @@ class TestCreate:
 
         assert upload.total_chunks == 200
         assert [chunk.index for chunk in chunks] == list(range(128))
+
+    @pytest.mark.parametrize("presign", [0, 3])
+    def test_no_more_chunks_are_signed_than_are_wanted(self, bench, presign):
+        bench.open_session()
+
+        fields = upload_fields(size=CHUNK_BYTES * 5, presign=presign)
+        _, chunks, _ = bench.upload_service().create(ALICE, fields)
+
+        assert [chunk.index for chunk in chunks] == list(range(presign))
+
+    @pytest.mark.parametrize("presign", [-1, 129, "3", True, 1.5])
+    def test_a_number_of_chunks_that_no_call_signs_is_refused(self, bench, presign):
+        bench.open_session()
+
+        with pytest.raises(InvalidFieldError) as refusal:
+            bench.upload_service().create(ALICE, upload_fields(presign=presign))
+
+        assert refusal.value.details["field"] == "presign"
+        assert used(bench) == (0, 0)
 
     def test_a_signed_chunk_allows_one_write_of_exactly_its_size(self, bench):
         bench.open_session()
@@ -709,7 +725,7 @@ class TestInterruptedAssembly:
     @staticmethod
     def interrupted(
         bench: Bench, interruption: Interruption, store_error: Any = Killed, database_error: Any = Killed
-    ) -> UploadService:
+    ) -> UploadRules:
         return bench.upload_service(
             uploads=interruption.wrap(InMemoryUploads(bench.database), database_error),
             store=interruption.wrap(bench.store, store_error),

@@ -1,0 +1,273 @@
+"""The clients against bare tools and their peers: `python -m benchmarks.clients [row...]`, with the stack running.
+
+Rows: browser, uppy, tus, python. All of them without an argument.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+from playwright.sync_api import Page, sync_playwright
+
+from benchmarks.measuring import MIB, Figure, median_of_pairs, running_stack, seconds, show, table_file
+from benchmarks.uploads import Bench, put_all
+from dev import npm
+from dev.console import PAGE as PAGES
+from shared.chunks import LEAST_CHUNK_BYTES
+from tests.browser.tab import LONGEST_TASK_MS, Tab
+from tests.local_stack import LocalStack, People
+from trainshed.answers import NewUpload
+from trainshed.upload import Progress, upload_file
+
+FILE_BYTES = 512 * MIB
+N_PAIRS = 3
+PAGE = "benchmark"
+MODULES = npm.REPOSITORY / "client/dist"
+PEERS = npm.REPOSITORY / "benchmarks/peers"
+CHROMIUM_ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+_DOCUMENT = '<!doctype html><input type="file"><script type="module" src="main.js"></script>'
+_SCRIPT = """
+import "./peers.js";
+import { createClient } from "./client.js";
+window.createClient = createClient;
+"""
+_BY_CLIENT = """async ([token, sessionId, fileName]) => {
+  const client = createClient({ baseUrl: location.origin }, { getToken: () => token });
+  const file = document.querySelector("input").files[0];
+  const begun = performance.now();
+  const task = client.uploads.start(file, { sessionId, fileName });
+  let stored = null;
+  task.on("state", (state) => { if (state === "assembling") stored ??= performance.now(); });
+  await task.done;
+  return (stored - begun) / 1000;
+}"""
+_BY_PEER = """async ([upload, ...options]) => {
+  const begun = performance.now();
+  await window[upload](document.querySelector("input").files[0], ...options);
+  return (performance.now() - begun) / 1000;
+}"""
+
+
+class Benchmark:
+    """A file of 512 MiB, and every way to send it; each returns how long it took until all bytes were stored [s]."""
+
+    def __init__(self, bench: Bench, path: Path, folder: Path, page: Page, peers_url: str) -> None:
+        self._bench = bench
+        self._path = path
+        self._folder = folder
+        self._page = page
+        self._peers_url = peers_url
+        self._chunks: list[Path] = []
+
+    def longest_task_ms(self) -> float:
+        """Return the longest task of the page's thread while the client sends the file, in the thread's own time."""
+        with Tab(self._page, self._bench.stack.env, strict=False).tracing() as tasks:
+            self.by_client()
+        return max(tasks)
+
+    def by_client(self) -> float:
+        session = self._bench.session()
+        taken: float = self._page.evaluate(_BY_CLIENT, [self._bench.user.token, session, self._path.name])
+        self._bench.delete(session)
+        return taken
+
+    def by_uppy(self) -> float:
+        def send(created: NewUpload) -> float:
+            options = [created["chunks"], created["chunkSize"], f"{self._peers_url}/s3"]
+            taken: float = self._page.evaluate(_BY_PEER, ["uploadByUppy", *options])
+            return taken
+
+        return self._with_signed_chunks(send)
+
+    def by_tus(self) -> float:
+        taken: float = self._page.evaluate(_BY_PEER, ["uploadByTus", f"{self._peers_url}/tus"])
+        for stored in (self._folder / "tus").iterdir():
+            stored.unlink()
+        return taken
+
+    def by_curl(self) -> float:
+        return self._with_signed_chunks(self._curl)
+
+    def by_python(self) -> float:
+        session = self._bench.session()
+        stored: list[float] = []
+
+        def note(progress: Progress) -> None:
+            if progress.phase == "assembling":
+                stored.append(perf_counter())
+
+        begun = perf_counter()
+        upload_file(self._bench.client, session, self._path, on_progress=note)
+        self._bench.delete(session)
+        return stored[0] - begun
+
+    def by_plain_puts(self) -> float:
+        prefix = f"chunks/{uuid.uuid4()}/"
+        taken = put_all(self._bench, self._path, prefix)
+        self._bench.delete_below(prefix)
+        return taken
+
+    def _with_signed_chunks(self, send: Callable[[NewUpload], float]) -> float:
+        session = self._bench.session()
+        created = self._bench.client.create_upload(session, self._path.name, self._path.stat().st_size)
+        if created["chunkSize"] != LEAST_CHUNK_BYTES or len(created["chunks"]) != created["totalChunks"]:
+            sys.exit("The service cuts the file otherwise than this benchmark does.")
+        taken = send(created)
+        self._bench.delete(session)
+        return taken
+
+    def _curl(self, created: NewUpload) -> float:
+        requests = self._folder / "curl.config"
+        # curl sends whole files only.
+        self._chunks = self._chunks or _cut(self._path, self._folder)
+        requests.write_text(
+            "\nnext\n".join(
+                "\n".join(
+                    [
+                        f'url = "{signed["url"]}"',
+                        f'upload-file = "{chunk}"',
+                        *(f'header = "{name}: {value}"' for name, value in signed["headers"].items()),
+                        'output = "/dev/null"',
+                        "fail",
+                    ]
+                )
+                for signed, chunk in zip(created["chunks"], self._chunks, strict=True)
+            )
+        )
+        options = ["--parallel", "--parallel-immediate", "--parallel-max", str(created["concurrency"])]
+        command = ["curl", "--no-progress-meter", *options, "--config", str(requests)]
+        return seconds(lambda: subprocess.run(command, check=True))
+
+
+def browser(benchmark: Benchmark) -> list[Figure]:
+    """The TypeScript client in Chromium; against curl, and the longest task of the page's thread meanwhile."""
+    figure = _against(
+        "512 MiB through client/ in Chromium, until the bucket has it",
+        benchmark.by_client,
+        "curl --parallel of signed URLs",
+        benchmark.by_curl,
+        0.7,
+    )
+    longest_ms = benchmark.longest_task_ms()
+    what = "longest task of the page's thread meanwhile, in another run"
+    return [
+        figure,
+        Figure(what, f"{longest_ms:.0f} ms", "", "", f"{LONGEST_TASK_MS} ms", longest_ms <= LONGEST_TASK_MS),
+    ]
+
+
+def uppy(benchmark: Benchmark) -> list[Figure]:
+    """The TypeScript client in Chromium; against Uppy's own uploader into the same bucket."""
+    peer = "Uppy's aws-s3, the same chunks, signed before"
+    return [_against("512 MiB through client/ in Chromium", benchmark.by_client, peer, benchmark.by_uppy, 1)]
+
+
+def tus(benchmark: Benchmark) -> list[Figure]:
+    """The TypeScript client in Chromium; against tus-js-client and tus-node-server, which stores in a folder."""
+    peer = "tus-js-client to tus-node-server"
+    return [_against("512 MiB through client/ in Chromium", benchmark.by_client, peer, benchmark.by_tus, 1)]
+
+
+def python(benchmark: Benchmark) -> list[Figure]:
+    """The Python client; against the same chunks by PUT alone."""
+    peer = "parallel PUT of the same chunks"
+    what = "512 MiB by the Python client, until the bucket has it"
+    return [_against(what, benchmark.by_python, peer, benchmark.by_plain_puts, 0.85)]
+
+
+def _against(what: str, ours: Callable[[], float], peer: str, theirs: Callable[[], float], limit: float) -> Figure:
+    ours_s, theirs_s, ratio = median_of_pairs(N_PAIRS, ours, theirs)
+    size = FILE_BYTES / MIB
+    measured, compared = f"{size / ours_s:.0f} MiB/s", f"{peer}: {size / theirs_s:.0f} MiB/s"
+    return Figure(what, measured, compared, f"{1 / ratio:.2f}", f"{limit:.2f}", 1 / ratio >= limit)
+
+
+ROWS: dict[str, Callable[[Benchmark], list[Figure]]] = {"browser": browser, "uppy": uppy, "tus": tus, "python": python}
+
+
+def main() -> None:
+    """Measure the rows named as arguments, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("row", nargs="*", choices=[*ROWS, []])
+    wanted = parser.parse_args().row or list(ROWS)
+    stack = running_stack()
+    _install_peers()
+    with (
+        People(stack) as people,
+        tempfile.TemporaryDirectory(prefix="trainshed-bench-") as name,
+        table_file(Path(name), FILE_BYTES) as (path, _),
+        _peers_server(Path(name) / "tus") as peers_url,
+        _page(stack, path) as page,
+    ):
+        benchmark = Benchmark(Bench(stack, people.add()), path, Path(name), page, peers_url)
+        for row in wanted:
+            show(f"Clients: {row}", ROWS[row](benchmark))
+
+
+def _install_peers() -> None:
+    command, environment = npm.command()
+    install = [*command, "ci", "--ignore-scripts", "--silent", "--no-fund", "--no-audit"]
+    subprocess.run(install, cwd=PEERS, env=environment, check=True)
+
+
+@contextmanager
+def _peers_server(folder: Path) -> Iterator[str]:
+    """Run what the peers send to; yield its address."""
+    _, environment = npm.command()
+    command = ["node", "server.js", str(folder)]
+    server = subprocess.Popen(command, cwd=PEERS, env=environment, stdout=subprocess.PIPE, text=True)
+    assert server.stdout
+    try:
+        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextmanager
+def _page(stack: LocalStack, path: Path) -> Iterator[Page]:
+    """Open a page with the client, the peers and the file, on the stack's own origin: the bucket knows no other."""
+    served = PAGES / PAGE
+    shutil.copytree(MODULES, served, dirs_exist_ok=True)
+    (served / "index.html").write_text(_DOCUMENT)
+    (served / "main.js").write_text(_SCRIPT)
+    bundle = ["exec", "--", "rolldown", "benchmarks/peers/page.js", "--file", str(served / "peers.js")]
+    command, environment = npm.command()
+    try:
+        options = ["--format", "esm", "--platform", "browser", "--log-level", "silent"]
+        subprocess.run(
+            [*command, *bundle, *options], cwd=npm.REPOSITORY, env=environment, check=True, stdout=subprocess.DEVNULL
+        )
+        with sync_playwright() as playwright:
+            # The peers' server is no origin that the page's policy knows.
+            chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS)
+            page = chromium.new_page(bypass_csp=True)
+            page.set_default_timeout(600_000)
+            page.goto(f"{stack.env['TRAINSHED_URL']}/{PAGE}/index.html")
+            page.wait_for_function("() => Boolean(window.createClient)")
+            page.set_input_files("input", path)
+            yield page
+            chromium.close()
+    finally:
+        shutil.rmtree(served)
+
+
+def _cut(path: Path, folder: Path) -> list[Path]:
+    """Write the chunks as files."""
+    chunks: list[Path] = []
+    with path.open("rb") as file:
+        while piece := file.read(LEAST_CHUNK_BYTES):
+            chunks.append(folder / f"chunk-{len(chunks):05d}")
+            chunks[-1].write_bytes(piece)
+    return chunks
+
+
+if __name__ == "__main__":
+    main()

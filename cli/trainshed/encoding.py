@@ -1,0 +1,1 @@
+../../shared/archived/encoding.py

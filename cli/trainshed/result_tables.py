@@ -1,0 +1,1 @@
+../../shared/result_tables.py

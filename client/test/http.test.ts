@@ -1,0 +1,150 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { TrainshedError, createClient } from "../src/index.js";
+import { BACKOFF, retryAfterMs, waitMs } from "../src/waiting.js";
+
+const asked: { method: string; url: string; body: unknown; headers: Record<string, string> }[] = [];
+let answers: (Response | Error)[] = [];
+const before = { ...BACKOFF };
+
+async function send(url: RequestInfo | URL, init: RequestInit = {}): Promise<Response> {
+  asked.push({
+    method: init.method!,
+    url: String(url),
+    body: init.body ? JSON.parse(String(init.body)) : undefined,
+    headers: init.headers as Record<string, string>,
+  });
+  const next = answers.shift() ?? ok({});
+  if (next instanceof Error) throw next;
+  return next;
+}
+
+const ok = (data: unknown): Response => Response.json({ success: true, data });
+const problem = (status: number, code: string, retryable = false): Response =>
+  Response.json({ code, detail: "Because.", status, retryable, request_id: "r", details: { field: "x" } }, { status });
+
+const client = createClient({ baseUrl: "https://t.example/" }, { fetch: send });
+
+beforeEach(() => {
+  asked.length = 0;
+  answers = [];
+  Object.assign(BACKOFF, { firstMs: 1, mostMs: 2 });
+});
+afterEach(() => void Object.assign(BACKOFF, before));
+
+describe("requests", () => {
+  test.each([
+    ["GET", "/list-sessions?limit=2", () => client.sessions.list({ limit: 2 })],
+    ["GET", "/list-sessions?page_token=a%26b", () => client.sessions.list({ pageToken: "a&b" })],
+    ["GET", "/session/a%3Ab%2Fc", () => client.sessions.get("a:b/c")],
+    ["POST", "/session/s/delete", () => client.sessions.remove("s")],
+    ["POST", "/finalize-session", () => client.sessions.finalize("s")],
+    ["POST", "/train/s", () => client.training.start("s", { target: "y" })],
+    ["GET", "/train/s", () => client.training.get("s")],
+    ["POST", "/train/s/cancel", () => client.training.cancel("s")],
+    ["GET", "/list-models-database/s", () => client.models.list("s")],
+    ["POST", "/save-model/s", () => client.models.save("s")],
+    ["GET", "/download-model-h5/s?id=1&format=onnx&redirect=false", () => client.models.downloadUrl("s", { id: "1", format: "onnx" })],
+    ["GET", "/plot-variables/s?points=9&columns=a%2C%22b%2C%22%22c%22", () => client.results.plotVariables("s", { points: 9, columns: ["a", 'b,"c'] })],
+    ["GET", "/visualizations/s", () => client.results.visualizations("s")],
+    ["GET", "/visualizations/s?name=m.c&format=png&theme=dark", () => client.results.picture("s", "m.c", { format: "png", theme: "dark" })],
+    ["GET", "/scalers/s", () => client.results.scalers("s")],
+    ["GET", "/evaluation-tables/s?name=e&format=csv", () => client.results.evaluationTableFile("s", "e")],
+  ])("%s %s", async (method, path, call) => {
+    await call();
+    expect(asked[0]).toMatchObject({ method, url: `https://t.example/api/training${path}` });
+  });
+
+  test("each function can have an address of its own", async () => {
+    const spread = createClient({ urls: { "get-session": "https://one.example/", train: "https://two.example" } }, { fetch: send });
+    await spread.sessions.get("s");
+    await spread.training.start("s", { target: "y" });
+    expect(asked.map(({ url }) => url)).toEqual(["https://one.example/session/s", "https://two.example/train/s"]);
+    await expect(spread.models.list("s")).rejects.toThrow(/list-models/);
+  });
+
+  test("an address with a path is taken as it is", async () => {
+    await createClient({ baseUrl: "/backend" }, { fetch: send }).sessions.list();
+    await createClient({ baseUrl: "" }, { fetch: send }).sessions.list();
+    expect(asked.map(({ url }) => url)).toEqual(["/backend/list-sessions", "/api/training/list-sessions"]);
+  });
+
+  test("the token is asked for before each request, and sent only if there is one", async () => {
+    const tokens = ["a", null];
+    const signedIn = createClient({ baseUrl: "https://t.example" }, { fetch: send, getToken: async () => tokens.shift() });
+    await signedIn.sessions.list();
+    await signedIn.sessions.list();
+    expect(asked.map(({ headers }) => headers["Authorization"])).toEqual(["Bearer a", undefined]);
+  });
+});
+
+describe("errors", () => {
+  test("a refusal is an error with all that the service says", async () => {
+    answers = [problem(422, "invalid_field")];
+    const error = await client.sessions.get("s").catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(TrainshedError);
+    expect(error).toMatchObject({ code: "invalid_field", status: 422, retryable: false, detail: "Because.", message: "Because.", requestId: "r", details: { field: "x" } });
+    expect(asked).toHaveLength(1);
+  });
+
+  test("what is passing is repeated a few times", async () => {
+    answers = [problem(503, "unavailable", true), new TypeError("network"), new Response("<html>", { status: 502 }), ok({ count: 0 })];
+    expect(await client.sessions.list()).toEqual({ count: 0 });
+    answers = Array.from({ length: 9 }, () => problem(503, "unavailable", true));
+    asked.length = 0;
+    await expect(client.sessions.list()).rejects.toMatchObject({ code: "unavailable" });
+    expect(asked).toHaveLength(5);
+  });
+
+  test("a full quota is not repeated", async () => {
+    answers = [problem(429, "processing_limit_reached")];
+    await expect(client.uploads.create({ sessionId: "s", fileName: "f", size: 1 })).rejects.toMatchObject({ code: "processing_limit_reached" });
+    expect(asked).toHaveLength(1);
+  });
+
+  test("something else that answers is named", async () => {
+    answers = [new Response("<html>hello</html>", { status: 200 })];
+    await expect(client.sessions.list()).rejects.toMatchObject({ code: "unexpected_answer" });
+  });
+
+  test("a token that is refused twice is an error", async () => {
+    const signedIn = createClient({ baseUrl: "https://t.example" }, { fetch: send, getToken: (refused) => (refused ? "b" : "a") });
+    answers = [problem(401, "unauthenticated"), problem(401, "unauthenticated")];
+    await expect(signedIn.sessions.list()).rejects.toMatchObject({ code: "unauthenticated", status: 401 });
+    expect(asked.map(({ headers }) => headers["Authorization"])).toEqual(["Bearer a", "Bearer b"]);
+  });
+
+  test("a signal ends a call, also while it waits", async () => {
+    Object.assign(BACKOFF, { firstMs: 60_000, mostMs: 60_000 });
+    answers = [problem(503, "unavailable", true)];
+    const page = new AbortController();
+    const call = client.sessions.list({}, { signal: page.signal });
+    setTimeout(() => page.abort(), 10);
+    await expect(call).rejects.toMatchObject({ code: "cancelled" });
+  });
+});
+
+describe("waits", () => {
+  test("they double, with jitter over the upper half, up to a limit", () => {
+    const backoff = { firstMs: 100, mostMs: 1000 };
+    for (const [failures, most] of [[1, 100], [2, 200], [3, 400], [10, 1000], [10_000, 1000]] as const) {
+      for (let n = 0; n < 50; n += 1) {
+        const ms = waitMs(failures, null, backoff);
+        expect(ms).toBeGreaterThanOrEqual(most / 2);
+        expect(ms).toBeLessThanOrEqual(most);
+      }
+    }
+  });
+
+  test("they are never shorter than the server asks", () => {
+    expect(waitMs(1, 5000, { firstMs: 1, mostMs: 2 })).toBe(5000);
+  });
+
+  test("Retry-After is seconds or a date", () => {
+    const now = Date.parse("2026-11-26T12:00:00Z");
+    expect(retryAfterMs("2")).toBe(2000);
+    expect(retryAfterMs("Thu, 26 Nov 2026 12:00:05 GMT", now)).toBe(5000);
+    expect(retryAfterMs("Thu, 26 Nov 2026 11:00:00 GMT", now)).toBe(0);
+    expect(retryAfterMs(null)).toBeNull();
+    expect(retryAfterMs("soon")).toBeNull();
+  });
+});

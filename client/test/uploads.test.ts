@@ -1,0 +1,369 @@
+import { createHash } from "node:crypto";
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
+import { createClient, type Client, type TaskState, type UploadTask } from "../src/index.js";
+import { BACKOFF } from "../src/waiting.js";
+import { CHUNK_BYTES, Service, answer, refuse, refuseXml } from "./service.js";
+
+const service = { now: new Service() };
+let client: Client;
+
+beforeEach(async () => {
+  service.now = new Service();
+  await service.now.start();
+  client = createClient({ baseUrl: service.now.url });
+  // The waits have their own tests; here they only have to be there.
+  Object.assign(BACKOFF, { firstMs: 5, mostMs: 20 });
+});
+
+afterEach(() => service.now.stop());
+
+function file(size: number, seed = 1): File {
+  return new File([Uint8Array.from({ length: size }, (_, at) => (at * seed + (at >> 8)) & 0xff)], "data.csv", { type: "text/csv" });
+}
+
+function start(content: Blob, options: Partial<Parameters<Client["uploads"]["start"]>[1]> = {}, by: Client = client): UploadTask {
+  return by.uploads.start(content, { sessionId: "s", ...options });
+}
+
+function statesOf(task: UploadTask): TaskState[] {
+  const states: TaskState[] = [];
+  task.on("state", (state) => states.push(state));
+  return states;
+}
+
+async function sameAsStored(content: Blob): Promise<boolean> {
+  const stored = await new Blob(service.now.contentOf(service.now.only)).arrayBuffer();
+  return Buffer.from(stored).equals(Buffer.from(await content.arrayBuffer()));
+}
+
+const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), { timeout: 50_000, interval: 2 });
+
+test.each([0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 40 * CHUNK_BYTES + 7])("a file of %i bytes arrives as it is", async (size) => {
+  const content = file(size);
+  const task = start(content);
+  const states = statesOf(task);
+  const upload = await task.done;
+  expect(upload.state).toBe("assembled");
+  expect(states).toEqual(["uploading", "assembling", "assembled"]);
+  expect(task.progress).toMatchObject({ storedBytes: size, sentBytes: size, totalBytes: size });
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("several chunks are on their way at once, and no more than allowed", async () => {
+  service.now.faults.push(async (request) => {
+    if (request.method === "PUT") await new Promise((resolve) => setTimeout(resolve, 10));
+    return false;
+  });
+  await start(file(30 * CHUNK_BYTES), { mostConcurrency: 3 }).done;
+  expect(service.now.mostAtOnce).toBe(3);
+});
+
+test("progress never goes back, and counts as stored only what the bucket has confirmed", async () => {
+  const task = start(file(50 * CHUNK_BYTES + 1));
+  const seen: number[] = [];
+  task.on("progress", ({ storedBytes }) => {
+    seen.push(storedBytes);
+    expect(storedBytes).toBeLessThanOrEqual([...service.now.only.chunks.values()].reduce((sum, { bytes }) => sum + bytes.length, 0));
+  });
+  await task.done;
+  expect(seen).toEqual([...seen].sort((one, other) => one - other));
+  expect(seen.at(-1)).toBe(50 * CHUNK_BYTES + 1);
+});
+
+test("the columns are known when the first chunk is in", async () => {
+  service.now.fault(/^PUT .*\/(?!0\?)\d+\?/, 1, () => undefined); // one chunk hangs
+  const task = start(file(3 * CHUNK_BYTES));
+  await until(() => task.table !== null);
+  expect(task.state).toBe("uploading");
+  expect(task.table?.columns).toEqual([{ name: "x", type: "integer" }]);
+  await task.cancel();
+});
+
+test("a new upload is opened without signatures that nobody uses, and without asking what it holds", async () => {
+  let wish: unknown;
+  const seen = createClient(
+    { baseUrl: service.now.url },
+    { fetch: (url, init) => (String(url).endsWith("/uploads") && (wish = JSON.parse(String(init?.body))), fetch(url, init)) },
+  );
+  await start(file(3), {}, seen).done;
+  expect(wish).toMatchObject({ presign: 0 });
+  expect(service.now.calls[1]).toMatch(/^POST .*\/chunks$/);
+});
+
+test("what is passing is repeated: 503, 429, a broken connection, bytes damaged on their way", async () => {
+  service.now.fault(/^PUT/, 2, (_, response) => refuseXml(response, 503, "ServiceUnavailable"));
+  service.now.fault(/^PUT/, 2, (_, response) => refuseXml(response, 429, "SlowDown", { "Retry-After": "0" }));
+  service.now.fault(/^PUT/, 2, (request) => request.socket.destroy());
+  service.now.fault(/^PUT/, 1, (_, response) => refuseXml(response, 400, "BadDigest"));
+  service.now.fault(/^POST/, 1, (_, response) => refuse(response, 503, "database_unavailable", {}, true));
+  service.now.fault(/^GET/, 1, (request) => request.socket.destroy());
+  const content = file(20 * CHUNK_BYTES);
+  await start(content).done;
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("Retry-After is waited for by all requests", async () => {
+  service.now.fault(/^PUT/, 1, (_, response) => refuseXml(response, 429, "SlowDown", { "Retry-After": "1" }));
+  const begun = Date.now();
+  await start(file(30 * CHUNK_BYTES), { mostConcurrency: 1 }).done;
+  expect(Date.now() - begun).toBeGreaterThanOrEqual(990);
+});
+
+test("an answer that was lost is no harm: 412 says that the chunk is there", async () => {
+  const content = file(5 * CHUNK_BYTES);
+  service.now.faults.push((request, response) => {
+    // Stored, but the answer does not arrive.
+    if (request.method === "PUT" && /\/2\?/.test(request.url!) && !service.now.only.chunks.has(2)) {
+      response.end = () => response.destroy();
+    }
+    return false;
+  });
+  await start(content).done;
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("expired addresses are signed again", async () => {
+  const sign = service.now.sign.bind(service.now);
+  let signed = 0;
+  service.now.sign = (upload, chunk) => sign(upload, chunk, (signed += 1) <= 6 ? 1 : undefined);
+  const content = file(10 * CHUNK_BYTES);
+  await start(content).done;
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("an address that is refused however often it is signed ends the upload", async () => {
+  service.now.fault(/^PUT/, -1, (_, response) => refuseXml(response, 403, "SignatureDoesNotMatch"));
+  const task = start(file(10));
+  await expect(task.done).rejects.toMatchObject({ code: "chunk_refused", status: 403 });
+  expect(task.state).toBe("failed");
+});
+
+test("paused, nothing is sent; resumed, only what is missing", async () => {
+  const content = file(40 * CHUNK_BYTES);
+  const task = start(content);
+  const states = statesOf(task);
+  await until(() => task.progress.chunks.stored >= 5);
+  task.pause();
+  expect(task.state).toBe("paused");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const puts = service.now.puts;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(service.now.puts).toBe(puts);
+  task.resume();
+  await task.done;
+  expect(states).toEqual(["uploading", "paused", "uploading", "assembling", "assembled"]);
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("paused before it begins, it does not begin", async () => {
+  const task = start(file(10));
+  task.pause();
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  expect(service.now.puts).toBe(0);
+  task.resume();
+  await task.done;
+});
+
+test("cancelled, the upload is given up and its storage is free", async () => {
+  const task = start(file(40 * CHUNK_BYTES));
+  await until(() => task.progress.chunks.stored >= 3);
+  await task.cancel();
+  await expect(task.done).rejects.toMatchObject({ code: "cancelled" });
+  expect(task.state).toBe("aborted");
+  expect(service.now.only).toMatchObject({ state: "aborted" });
+});
+
+test("a signal stops the task and keeps what is stored; another task resumes it and sends the rest alone", async () => {
+  const content = file(40 * CHUNK_BYTES);
+  const page = new AbortController();
+  const first = start(content, { signal: page.signal });
+  await until(() => first.progress.chunks.stored >= 10);
+  page.abort();
+  await expect(first.done).rejects.toMatchObject({ code: "cancelled" });
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  const stored = service.now.only.chunks.size;
+  service.now.puts = 0;
+  const second = start(content, { uploadId: first.uploadId! });
+  await second.done;
+  expect(service.now.puts).toBe(40 - stored);
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("another file of the same size is refused with the first chunk that differs, before anything is sent", async () => {
+  const content = new Uint8Array(await file(10 * CHUNK_BYTES).arrayBuffer());
+  const page = new AbortController();
+  service.now.fault(/^PUT .*\/9\?/, 1, () => page.abort());
+  await expect(start(new File([content], "data.csv"), { signal: page.signal, mostConcurrency: 1 }).done).rejects.toThrow();
+  service.now.puts = 0;
+  content[3 * CHUNK_BYTES + 1]! ^= 1;
+  content[7 * CHUNK_BYTES]! ^= 1;
+  const other = start(new File([content], "data.csv"));
+  await expect(other.done).rejects.toMatchObject({ code: "file_changed", details: { index: 3, from: 3000, to: 3999 } });
+  expect(service.now.puts).toBe(0);
+});
+
+test("a file of another size is refused", async () => {
+  await expect(start(file(10)).done).resolves.toBeDefined();
+  await expect(start(file(11), { uploadId: service.now.only.uploadId }).done).rejects.toMatchObject({ code: "file_changed" });
+});
+
+test("a file that was assembled before is compared, not sent; another one is refused", async () => {
+  const content = file(3 * CHUNK_BYTES);
+  await start(content).done;
+  service.now.puts = 0;
+  expect((await start(content).done).state).toBe("assembled");
+  await expect(start(file(3 * CHUNK_BYTES, 7)).done).rejects.toMatchObject({ code: "file_changed" });
+  expect(service.now.puts).toBe(0);
+});
+
+test("two pages that send the same file both end assembled", async () => {
+  const content = file(60 * CHUNK_BYTES);
+  const other = createClient({ baseUrl: service.now.url });
+  const [one, two] = await Promise.all([start(content).done, start(content, {}, other).done]);
+  expect(one.uploadId).toBe(two.uploadId);
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("a chunk that the bucket lost between two looks is sent again", async () => {
+  const content = file(5 * CHUNK_BYTES);
+  let looks = 0;
+  service.now.faults.push((request) => {
+    if (/^GET .*\/uploads\//.test(`${request.method} ${request.url}`) && service.now.only.chunks.size === 5 && (looks += 1) === 2) {
+      service.now.only.chunks.delete(4);
+    }
+    return false;
+  });
+  await start(content).done;
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("a declared sha256 is computed on request and sent with the wish", async () => {
+  const content = file(2 * CHUNK_BYTES);
+  await start(content, { sha256: true }).done;
+  const sum = createHash("sha256").update(new Uint8Array(await content.arrayBuffer())).digest("hex");
+  expect(service.now.only.sha256).toBe(sum);
+});
+
+test("a refused quota is shown before a byte is sent", async () => {
+  const large = { size: 2 * 10 ** 9, type: "", slice: () => new Blob([]), name: "large.csv" } as unknown as File;
+  await expect(start(large).done).rejects.toMatchObject({ code: "storage_limit_reached", status: 403, requestId: "r-1" });
+  expect(service.now.puts).toBe(0);
+});
+
+test("more than 5 TiB is refused without a request, naming the limit", async () => {
+  const huge = { size: 5 * 2 ** 40 + 1, type: "", slice: () => new Blob([]), name: "huge.csv" } as unknown as File;
+  await expect(start(huge).done).rejects.toThrow(/5 TiB/);
+  expect(service.now.calls).toEqual([]);
+});
+
+test("a file that changes while it is sent ends the upload", async () => {
+  const content = file(6 * CHUNK_BYTES);
+  const changing = { name: "data.csv", size: content.size, type: "", slice } as File;
+  let reads = 0;
+  function slice(from: number, to: number): Blob {
+    reads += 1;
+    // What is read for the checksum is another content than what is sent.
+    return from === 2 * CHUNK_BYTES && reads > 6 ? new Blob([new Uint8Array(to - from).fill(reads)]) : content.slice(from, to);
+  }
+  await expect(start(changing).done).rejects.toMatchObject({ code: "file_changed" });
+});
+
+test("a token that the service refuses is asked for again, and the upload goes on", async () => {
+  let token = "old";
+  const refused: (string | undefined)[] = [];
+  const signedIn = createClient({ baseUrl: service.now.url }, { getToken: (old) => (refused.push(old), old ? (token = "new") : token) });
+  service.now.faults.push((request, response) => {
+    if (request.method === "PUT" || request.headers.authorization === "Bearer new" || service.now.calls.length < 3) return false;
+    request.resume();
+    refuse(response, 401, "unauthenticated");
+    return true;
+  });
+  const content = file(10 * CHUNK_BYTES);
+  await start(content, {}, signedIn).done;
+  expect(refused).toContain("old");
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("who has to sign in again is told, and the upload waits and goes on", async () => {
+  let token = "old";
+  const signedIn = createClient({ baseUrl: service.now.url }, { getToken: (refused) => (refused ? null : token) });
+  service.now.faults.push((request, response) => {
+    if (request.method === "PUT" || request.headers.authorization === "Bearer new" || service.now.calls.length < 3) return false;
+    request.resume();
+    refuse(response, 401, "unauthenticated");
+    return true;
+  });
+  const content = file(10 * CHUNK_BYTES);
+  const task = start(content, {}, signedIn);
+  const told = vi.fn();
+  task.on("unauthenticated", told);
+  await until(() => told.mock.calls.length > 0);
+  expect(task.state).toBe("paused");
+  token = "new";
+  task.resume();
+  await task.done;
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("a browser that says it is offline is believed at once, and when it says that it is back", async () => {
+  const browser = new EventTarget();
+  const navigator = { onLine: true };
+  vi.stubGlobal("navigator", navigator);
+  vi.stubGlobal("addEventListener", browser.addEventListener.bind(browser));
+  vi.stubGlobal("removeEventListener", browser.removeEventListener.bind(browser));
+  onTestFinished(() => void vi.unstubAllGlobals());
+  const content = file(40 * CHUNK_BYTES);
+  const task = start(content);
+  await until(() => task.progress.chunks.stored >= 5);
+  navigator.onLine = false;
+  browser.dispatchEvent(new Event("offline"));
+  expect(task.state).toBe("offline");
+  // What was in flight is stored; nothing more is begun.
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(task.state).toBe("offline");
+  expect(task.progress.chunks.stored).toBeLessThan(40);
+  navigator.onLine = true;
+  browser.dispatchEvent(new Event("online"));
+  await task.done;
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("without a network the task says so, waits, and goes on by itself", async () => {
+  let isCut = false;
+  service.now.faults.push((request) => {
+    if (isCut) request.socket.destroy();
+    return isCut;
+  });
+  const content = file(40 * CHUNK_BYTES);
+  const task = start(content);
+  const states = statesOf(task);
+  await until(() => task.progress.chunks.stored >= 5);
+  isCut = true;
+  await until(() => task.state === "offline");
+  isCut = false;
+  await task.done;
+  expect(states).toContain("offline");
+  expect(await sameAsStored(content)).toBe(true);
+});
+
+test("while another call assembles, the task asks again as late as it is told to", async () => {
+  service.now.fault(/assemble$/, 2, (_, response) => {
+    response.setHeader("Retry-After", "0");
+    answer(response, 202, { state: "assembling" });
+  });
+  expect((await start(file(10)).done).state).toBe("assembled");
+});
+
+test("an upload that was aborted elsewhere ends with that reason", async () => {
+  const page = new AbortController();
+  const task = start(file(20 * CHUNK_BYTES), { signal: page.signal });
+  await until(() => task.progress.chunks.stored >= 2);
+  page.abort();
+  await client.uploads.abort(task.uploadId!);
+  await expect(start(file(20 * CHUNK_BYTES), { uploadId: task.uploadId! }).done).rejects.toMatchObject({ code: "upload_ended" });
+});
+
+test.each(["a b.csv", "50%2F50.csv", "\u{1f642}.csv", `quote"'.csv`, "x".repeat(255)])("the name %j is sent as it is", async (name) => {
+  await start(new File(["x"], name)).done;
+  expect(service.now.only.fileName).toBe(name);
+});

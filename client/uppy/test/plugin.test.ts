@@ -1,0 +1,149 @@
+import { TrainshedError, type Client, type TaskEvents, type Upload, type UploadOptions, type UploadTask } from "@trainshed/client";
+import Uppy, { type Body, type Meta } from "@uppy/core";
+import { beforeEach, expect, test, vi } from "vitest";
+import { Trainshed } from "../src/index.js";
+
+/** A task that does what it is told, in place of the engine. */
+class ScriptedTask {
+  readonly done: Promise<Upload>;
+  resolve!: (upload: Upload) => void;
+  reject!: (error: unknown) => void;
+  readonly calls: string[] = [];
+  readonly #listeners: [string, (value: never) => void][] = [];
+
+  constructor(
+    readonly file: Blob,
+    readonly options: UploadOptions,
+  ) {
+    this.done = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+  }
+
+  on<Name extends keyof TaskEvents>(name: Name, listener: (value: TaskEvents[Name]) => void): () => void {
+    this.#listeners.push([name, listener as (value: never) => void]);
+    return () => undefined;
+  }
+
+  tell<Name extends keyof TaskEvents>(name: Name, value: Partial<TaskEvents[Name]> | string): void {
+    for (const [known, listener] of this.#listeners) if (known === name) listener(value as never);
+  }
+
+  pause(): void {
+    this.calls.push("pause");
+  }
+
+  resume(): void {
+    this.calls.push("resume");
+  }
+
+  async cancel(): Promise<void> {
+    this.calls.push("cancel");
+    this.reject(new TrainshedError("cancelled", "Cancelled."));
+  }
+}
+
+let tasks: ScriptedTask[];
+let uppy: Uppy<Meta, Body>;
+
+function use(options: object = {}): void {
+  const start = (file: Blob, wish: UploadOptions): UploadTask => {
+    tasks.push(new ScriptedTask(file, wish));
+    return tasks.at(-1) as unknown as UploadTask;
+  };
+  uppy.use(Trainshed, { client: { uploads: { start } } as unknown as Client, sessionId: "s", ...options });
+}
+
+function add(name: string): string {
+  return uppy.addFile({ name, type: "text/csv", data: new File(["x,y\n"], name) });
+}
+
+const begun = (count: number): Promise<void> => vi.waitFor(() => expect(tasks).toHaveLength(count), 20_000);
+
+beforeEach(() => {
+  tasks = [];
+  uppy = new Uppy({ debug: false });
+});
+
+test("a file goes into the session, and its record is the answer", async () => {
+  use({ sessionId: (file: { name: string }) => `of ${file.name}` });
+  add("a.csv");
+  const result = uppy.upload();
+  await begun(1);
+  expect(tasks[0]!.options).toMatchObject({ sessionId: "of a.csv", fileName: "a.csv", contentType: "text/csv" });
+  tasks[0]!.tell("progress", { storedBytes: 2, totalBytes: 4 });
+  expect(uppy.getFiles()[0]!.progress).toMatchObject({ bytesUploaded: 2, bytesTotal: 4 });
+  tasks[0]!.tell("state", "assembling");
+  tasks[0]!.tell("state", "assembled");
+  tasks[0]!.resolve({ uploadId: "u", state: "assembled" } as Upload);
+  const { successful } = (await result)!;
+  expect(successful![0]!.response).toMatchObject({ status: 200, body: { uploadId: "u" } });
+});
+
+test("the Dashboard's buttons reach the task: pause, resume, cancel", async () => {
+  use();
+  const id = add("a.csv");
+  expect(uppy.getState().capabilities.resumableUploads).toBe(true);
+  const result = uppy.upload();
+  await begun(1);
+  uppy.pauseResume(id);
+  uppy.pauseResume(id);
+  uppy.pauseAll();
+  uppy.resumeAll();
+  expect(tasks[0]!.calls).toEqual(["pause", "resume", "pause", "resume"]);
+  uppy.cancelAll();
+  await result;
+  expect(tasks[0]!.calls.at(-1)).toBe("cancel");
+});
+
+test("a removed file is given up, the others go on", async () => {
+  use();
+  const id = add("a.csv");
+  add("b.csv");
+  const result = uppy.upload();
+  await begun(2);
+  uppy.removeFile(id);
+  expect(tasks.map(({ calls }) => calls)).toEqual([["cancel"], []]);
+  tasks[1]!.resolve({ uploadId: "u" } as Upload);
+  expect((await result)!.successful).toHaveLength(1);
+});
+
+test("a retry goes on with the same upload; one that has ended begins anew", async () => {
+  use();
+  const id = add("a.csv");
+  const first = uppy.upload();
+  await begun(1);
+  tasks[0]!.tell("upload", { uploadId: "u-1" });
+  tasks[0]!.reject(new TrainshedError("unreachable", "The bucket does not answer."));
+  await first;
+  expect(uppy.getFile(id).error).toMatch(/does not answer/);
+  const second = uppy.retryUpload(id);
+  await begun(2);
+  expect(tasks[1]!.options).toMatchObject({ sessionId: "s", uploadId: "u-1" });
+  tasks[1]!.reject(new TrainshedError("upload_ended", "The upload is expired."));
+  await second;
+  void uppy.retryUpload(id);
+  await begun(3);
+  expect(tasks[2]!.options.uploadId).toBeUndefined();
+});
+
+test("no more files at once than allowed", async () => {
+  use({ limit: 2 });
+  for (const name of ["a", "b", "c"]) add(name);
+  void uppy.upload();
+  await begun(2);
+  tasks[0]!.resolve({} as Upload);
+  await begun(3);
+});
+
+test("who has to sign in again is asked, and the upload goes on", async () => {
+  const signIn = vi.fn(async () => undefined);
+  use({ signIn });
+  add("a.csv");
+  void uppy.upload();
+  await begun(1);
+  tasks[0]!.tell("unauthenticated", new TrainshedError("unauthenticated", "Sign in."));
+  await vi.waitFor(() => expect(tasks[0]!.calls).toEqual(["resume"]));
+  expect(signIn).toHaveBeenCalledOnce();
+});

@@ -1,0 +1,3 @@
+export { NewSessionPage } from "./new-session";
+export { SessionPage } from "./session";
+export { SessionsPage } from "./sessions";

@@ -1,0 +1,32 @@
+"""What callers send about sessions."""
+
+from typing import Annotated, NotRequired, TypedDict
+
+from shared.api.types import Keywords, Object, SessionName, Uuid
+from shared.sessions import DEFAULT_PAGE
+
+
+class InitSession(TypedDict):
+    """Body of POST /init-session.
+
+    Attributes:
+        sessionId: The client's own name for the session, unique per user.
+        metadata: Anything the client wants to find again: at most 16,384 characters of JSON, 64 levels deep.
+    """
+
+    sessionId: SessionName
+    metadata: NotRequired[Object | None]
+
+
+class ListSessions(TypedDict):
+    """Query of GET /list-sessions.
+
+    Attributes:
+        limit: Sessions of a page; more than 200 are taken as 200.
+        page_token: `next_page_token` of the page before.
+        user_id: Whose sessions; for the product's backend, which sees everybody's without it.
+    """
+
+    limit: NotRequired[Annotated[int, Keywords(minimum=1, default=DEFAULT_PAGE, examples=[10])]]
+    page_token: NotRequired[Annotated[str, Keywords(examples=[""])]]
+    user_id: NotRequired[Uuid]

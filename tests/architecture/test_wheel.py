@@ -1,0 +1,59 @@
+"""The Python client is a wheel of its own: it can be built, and it works where nothing else of the repository is."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "cli" / "trainshed"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "cli"
+    # Building leaves folders behind, so it happens on a copy.
+    copy = ["cp", "--recursive", "--dereference", ROOT / "cli", source]
+    subprocess.run(copy, check=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source], check=True)
+    return next(folder.glob("trainshed-*.whl"))
+
+
+def test_the_wheel_holds_every_module_and_its_types(wheel):
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("trainshed/")}
+
+    assert names == {f"trainshed/{path.name}" for path in (*PACKAGE.glob("*.py"), PACKAGE / "py.typed")}
+
+
+def test_the_installed_wheel_imports_nothing_of_the_repository(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    program = (
+        "import sys; from trainshed import Client, upload_file; import trainshed.__main__ as command;"
+        " print(command.__file__);"
+        " print({'shared', 'functions', 'operations', 'dev', 'numpy', 'tensorflow'} & set(sys.modules))"
+    )
+    # The environment itself knows where the repository's client is; what is extracted here comes first.
+    first = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
+    python = [sys.executable, "-I", "-c", first + program]
+    done = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == [str(tmp_path / "trainshed" / "__main__.py"), "set()"]
+
+
+def test_the_wheels_script_is_there(wheel):
+    archive = zipfile.ZipFile(wheel)
+    entry_points = next(name for name in archive.namelist() if name.endswith("entry_points.txt"))
+
+    assert "trainshed = trainshed.__main__:command" in archive.read(entry_points).decode()
+
+
+def test_the_wheel_needs_what_the_repository_installs_for_it():
+    needed = tomllib.loads((ROOT / "cli" / "pyproject.toml").read_text())["project"]["dependencies"]
+    group = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["cli"]
+
+    assert sorted(needed) == sorted(group)

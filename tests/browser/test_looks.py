@@ -1,0 +1,146 @@
+"""What every page must be: readable for everybody, in both themes, at every width, whatever people call things."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+PHONE = 360
+HOSTILE = "<img src=x onerror=\"console.error('run')\"><script>console.error('run')</script>\"'>"
+NAME = "<img src=x onerror=alert(1)>'.csv"
+PAGES = {
+    "sessions": ("Sessions", ""),
+    "new": ("New session", "new"),
+    "data": ("Files", "data"),
+    "variables": ("area", "variables"),
+    "training": ("Linear regression", "training"),
+    "models": ("Linear regression", "models"),
+    "results": ("Residuals", "results"),
+}
+
+
+def show(tab, session_id, page):
+    """Go to a page and wait until all of it is there."""
+    heading, address = PAGES[page]
+    if address in {"", "new"}:
+        tab.go(address)
+    else:
+        tab.go_to_session(session_id, address)
+    expect(tab.heading(heading).first).to_be_visible()
+    if page in {"variables", "results"}:
+        expect(tab.page.locator("svg[role=img]").first).to_be_visible()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_on_any_page(open_tab, trained, dark):
+    tab = open_tab(dark=dark)
+    found = {}
+    for page in PAGES:
+        show(tab, trained, page)
+        found[page] = Axe().run(tab.page)
+        if tab.page.locator("details").count():
+            tab.page.locator("summary").first.click()
+            found[f"{page}, opened"] = Axe().run(tab.page)
+    nobody = open_tab(None, dark=dark)
+    nobody.go()
+    expect(nobody.heading("Sign in")).to_be_visible()
+    found["sign-in"] = Axe().run(nobody.page)
+
+    assert {page: result.generate_report() for page, result in found.items() if result.violations_count} == {}
+    assert tab.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") is dark
+
+
+def test_no_page_scrolls_sideways_on_a_phone(open_tab, trained):
+    tab = open_tab(width=PHONE)
+    wide = []
+    for page in PAGES:
+        show(tab, trained, page)
+        if not tab.cannot_scroll_sideways():
+            wide.append(page)
+
+    assert wide == []
+
+
+def test_dialogs_are_readable_for_everybody(open_tab, session_of_alice):
+    tab = open_tab()
+    tab.go_to_session(session_of_alice())
+    tab.click("Delete")
+    expect(tab.page.get_by_role("dialog")).to_be_visible()
+
+    found = Axe().run(tab.page)
+
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_what_people_write_is_shown_and_never_run(open_tab, session_of_alice):
+    session_id = session_of_alice(title=HOSTILE, note={"<b>": HOSTILE})
+    tab = open_tab()
+    tab.page.on("dialog", lambda dialog: tab.said.append(dialog.message))
+    tab.go()
+    expect(tab.page.get_by_role("link", name=HOSTILE)).to_be_visible()
+    tab.go_to_session(session_id)
+    expect(tab.heading(HOSTILE)).to_be_visible()
+    header = '"' + HOSTILE.replace('"', '""') + '",b\n'
+
+    tab.page.locator("[data-choose=files]").set_input_files(
+        {"name": NAME, "mimeType": "text/csv", "buffer": (header + "1,<i>x</i>\n" * 20).encode()}
+    )
+
+    expect(tab.files_in()).to_have_count(1)
+    expect(tab.page.get_by_role("columnheader").filter(has_text=HOSTILE)).to_be_visible()
+    tab.go_to_session(session_id, "variables")
+    expect(tab.heading(HOSTILE).nth(1)).to_be_visible()
+    assert tab.page.locator("main img, main script, main i:not([style])").count() == 0
+
+
+def hostile_chart(kind):
+    rows = range(12)
+    is_grid = kind in {"heatmap", "confusion"}
+    names = [f"{HOSTILE}{n % 3}" for n in rows]
+    return {
+        "id": "1",
+        "name": "m.c",
+        "model": "m",
+        "kind": kind,
+        "title": HOSTILE,
+        "x": {"field": "x", "to": "to", "title": HOSTILE},
+        "y": {"field": "s"} if is_grid else {"field": "y", "unit": HOSTILE},
+        "series": {"field": "s"},
+        "color": {"field": "y"},
+        "data": {
+            "x": names if is_grid or kind == "bar" else list(rows),
+            "to": [n + 1 for n in rows],
+            "y": [None, *rows[1:]],
+            "s": [HOSTILE if n % 2 else "b" for n in rows],
+        },
+    }
+
+
+@pytest.mark.parametrize("kind", ["line", "scatter", "residual", "bar", "histogram", "heatmap", "confusion", "unheard"])
+def test_charts_of_any_trainer_are_drawn_and_never_run(open_tab, session_of_alice, kind):
+    chart = hostile_chart(kind)
+    tab = open_tab()
+    answer = {"success": True, "data": {"session_id": "x", "count": 1, "visualizations": [chart]}}
+    tab.page.route(re.compile("/visualizations/"), lambda route: route.fulfill(json=answer))
+    tab.go_to_session(session_of_alice(), "results")
+
+    expect(tab.page.locator("figcaption")).to_have_text(HOSTILE)
+    if kind == "unheard":
+        tab.see("This page cannot draw charts of the kind “unheard”.")
+    else:
+        expect(tab.page.locator("figure svg[role=img]")).to_be_visible()
+    assert tab.page.locator("figure img, figure script").count() == 0
+
+
+def test_skeletons_stand_where_the_page_will_be(open_tab, trained):
+    """No layout shift that a person would notice (https://web.dev/articles/cls: at most 0.1 is good)."""
+    tab = open_tab(
+        script="window.shift = 0; new PerformanceObserver((list) => { for (const entry of list.getEntries())"
+        " if (!entry.hadRecentInput) shift += entry.value }).observe({ type: 'layout-shift', buffered: true })"
+    )
+    tab.go_to_session(trained, "models")
+    expect(tab.heading("Linear regression").first).to_be_visible()
+    tab.page.wait_for_load_state("networkidle")
+
+    assert tab.page.evaluate("shift") < 0.1

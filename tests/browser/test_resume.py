@@ -1,0 +1,140 @@
+"""300 MiB, and everything that goes wrong on the way."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.tab import LONGEST_TASK_MS
+
+ROWS = re.compile(r"^large\.csv[\d,]+315 MB")
+SOME_IN = re.compile(r"[1-9][\d.]* MB of 315 MB in")
+
+
+@pytest.fixture
+def session_id(session_of_alice) -> str:
+    return session_of_alice()
+
+
+def begin(tab, session_id, large_file) -> None:
+    """Send the large file until some of it is in."""
+    tab.slow_uploads(megabytes_per_second=40)
+    tab.go_to_session(session_id)
+    tab.choose(large_file)
+    expect(tab.file("large.csv")).to_contain_text(SOME_IN)
+
+
+def expect_in(tab) -> None:
+    expect(tab.files_in()).to_have_text(ROWS)
+    expect(tab.files_in()).to_have_count(1)
+
+
+def is_put(request) -> bool:
+    return request.method == "PUT"
+
+
+def test_a_cut_network_is_waited_for(open_tab, session_id, large_file):
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_id)
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+    row = tab.file("large.csv")
+
+    with tab.tracing() as tasks:
+        tab.choose(large_file)
+        expect(row).to_contain_text(SOME_IN)
+        tab.page.context.set_offline(True)
+        expect(row).to_contain_text("No network")
+        tab.page.context.set_offline(False)
+        expect_in(tab)
+
+    # Hashing and sending happen elsewhere than where the page is drawn.
+    assert max(tasks) <= LONGEST_TASK_MS
+
+
+def test_a_closed_tab_is_continued_in_another(open_tab, session_id, large_file):
+    first = open_tab(strict=False)
+    begin(first, session_id, large_file)
+    first.page.close()
+    second = open_tab(beside=first, strict=False)
+    puts = []
+    second.page.on("request", lambda request: puts.append(request.url) if is_put(request) else None)
+    second.go_to_session(session_id)
+    unfinished = second.page.locator("[data-unfinished='large.csv']")
+    expect(unfinished).to_contain_text(SOME_IN)
+
+    second.choose(large_file)
+
+    expect_in(second)
+    expect(unfinished).to_have_count(0)
+    assert 0 < len(puts) < 38
+
+
+def test_another_file_of_the_same_name_does_not_continue_it(open_tab, session_id, large_file, tmp_path):
+    first = open_tab(strict=False)
+    begin(first, session_id, large_file)
+    first.page.close()
+    other = tmp_path / "large.csv"
+    content = bytearray(large_file.read_bytes())
+    content[:: 1 << 20] = b"9" * len(content[:: 1 << 20])
+    other.write_bytes(content)
+    second = open_tab(beside=first, strict=False)
+    second.go_to_session(session_id)
+    expect(second.page.locator("[data-unfinished='large.csv']")).to_be_visible()
+
+    second.choose(other)
+
+    expect(second.file("large.csv").get_by_role("alert")).to_contain_text("Choose the original file to continue")
+
+
+def test_expired_addresses_are_signed_again(open_tab, session_id, large_file):
+    tab = open_tab(strict=False)
+    expired = "<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>Invalid argument.</Message></Error>"
+    refused, signed = [], []
+
+    def expire(route):
+        refused.append(route.request.url)
+        headers = {"Access-Control-Allow-Origin": tab.url, "Content-Type": "application/xml"}
+        route.fulfill(status=400, headers=headers, body=expired)
+
+    # The first four of any method; a preflight that is refused is asked again as well.
+    tab.page.route(re.compile(re.escape(tab.storage)), expire, times=4)
+    tab.page.on("request", lambda request: signed.append(request.url) if request.url.endswith("/chunks") else None)
+    tab.go_to_session(session_id)
+
+    tab.choose(large_file)
+
+    expect_in(tab)
+    assert len(refused) == 4
+    assert signed
+
+
+def test_two_tabs_with_one_file_end_in_one_object(open_tab, session_id, large_file):
+    first = open_tab(strict=False)
+    second = open_tab(beside=first, strict=False)
+    second.go_to_session(session_id)
+    begin(first, session_id, large_file)
+
+    second.choose(large_file)
+
+    expect_in(first)
+    expect_in(second)
+    expect(second.page.get_by_role("alert")).to_have_count(0)
+
+
+def test_an_expired_sign_in_is_renewed_in_mid_upload(open_tab, local_stack, session_id, large_file):
+    tab = open_tab(strict=False)
+    begin(tab, session_id, large_file)
+    gone = {"code": "refresh_token_not_found", "message": "Invalid Refresh Token: Refresh Token Not Found"}
+    tab.page.route(re.compile("/auth/v1/token.*refresh_token"), lambda route: route.fulfill(status=400, json=gone))
+    problem = {"code": "unauthenticated", "detail": "The token has expired.", "status": 401, "retryable": False}
+    tab.page.route(re.compile("/api/training/"), lambda route: route.fulfill(status=401, json=problem))
+    dialog = tab.page.get_by_role("dialog", name="Sign in again")
+    expect(dialog).to_be_visible()
+    tab.page.unroute_all()
+
+    dialog.get_by_label("E-mail").fill(local_stack.env["ALICE_EMAIL"])
+    dialog.get_by_label("Password").fill(local_stack.env["ALICE_PASSWORD"])
+    dialog.get_by_role("button", name="Sign in", exact=True).click()
+
+    expect(dialog).to_have_count(0)
+    expect_in(tab)

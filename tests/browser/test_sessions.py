@@ -1,0 +1,159 @@
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from dev.keys import User
+from trainshed.client import Client
+
+
+@pytest.fixture
+def newcomer(people, local_stack):
+    """A user without sessions, and the service as her programs see it."""
+    caller = people.add()
+    user = User("newcomer", caller.user_id, f"{caller.user_id}@test.example", "")
+    with Client(local_stack.env["TRAINSHED_URL"], lambda: caller.token) as client:
+        yield user, client
+
+
+def rows(tab):
+    return tab.page.locator("tbody tr")
+
+
+def test_without_sessions_the_page_says_what_to_do(open_tab, newcomer):
+    tab = open_tab(newcomer[0])
+    tab.go()
+
+    expect(tab.heading("No sessions yet")).to_be_visible()
+    tab.page.get_by_role("link", name="New session").first.click()
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+
+
+def test_many_sessions_come_by_pages_and_are_searched_through(open_tab, newcomer):
+    user, client = newcomer
+    for n in range(55):
+        client.init_session(f"run-{n:03d}", {"title": f"Boiler {n}"} if n % 2 else {})
+    tab = open_tab(user)
+    tab.go()
+    expect(rows(tab)).to_have_count(50)
+    expect(rows(tab).first).to_contain_text("run-054")
+
+    tab.page.get_by_role("searchbox").fill("boiler 1")
+    expect(rows(tab)).to_have_count(6)
+    tab.see("6 found")
+    tab.page.get_by_role("searchbox").fill("no such thing")
+    expect(tab.heading("Nothing found")).to_be_visible()
+    tab.page.get_by_role("searchbox").fill("")
+
+    expect(rows(tab)).to_have_count(55)
+
+
+def test_a_session_is_deleted_only_after_a_question(open_tab, session_of_alice, alice):
+    session_id = session_of_alice(title="To be deleted")
+    tab = open_tab()
+    tab.go_to_session(session_id)
+    dialog = tab.page.get_by_role("dialog", name="Delete this session?")
+
+    tab.click("Delete")
+    expect(dialog).to_contain_text("“To be deleted”")
+    tab.page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(tab.button("Delete")).to_be_focused()
+    tab.click("Delete")
+    tab.click("Delete session")
+
+    expect(tab.heading("Sessions")).to_be_visible()
+    tab.see("“To be deleted” is deleted.")
+    assert session_id not in {session["session_id"] for session in alice.list_sessions()["sessions"]}
+    alice.init_session(session_id)
+
+
+def test_nothing_is_asked_of_a_session_that_is_being_deleted(open_tab, session_of_alice, alice):
+    session_id = session_of_alice()
+    tab = open_tab()
+    tab.go_to_session(session_id)
+    tab.click("Delete")
+    under_way, asked = [], []
+
+    def hold(route):
+        under_way.append(route)
+
+    tab.page.route("**/delete", hold)
+    tab.page.on("request", lambda request: asked.append(request.url) if session_id in request.url else None)
+
+    with tab.page.expect_request("**/delete"):
+        tab.click("Delete session")
+    # Longer than the page's pause between two looks at a session.
+    tab.page.wait_for_timeout(6000)
+    under_way[0].continue_()
+    expect(tab.heading("Sessions")).to_be_visible()
+
+    assert [url.rsplit("/", 1)[-1] for url in asked] == ["delete"]
+    alice.init_session(session_id)
+
+
+def test_a_session_that_could_not_be_deleted_is_looked_at_again(open_tab, session_of_alice):
+    session_id = session_of_alice()
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_id)
+    tab.click("Delete")
+    refused = {"code": "invalid_request", "detail": "Not today.", "status": 400, "retryable": False}
+    tab.page.route("**/delete", lambda route: route.fulfill(status=400, json=refused))
+
+    with tab.page.expect_response(f"**/session/{session_id}"):
+        tab.click("Delete session")
+
+    expect(tab.page.get_by_role("alert")).to_contain_text("Not today.")
+
+
+def test_everything_is_reached_with_the_keyboard(open_tab, session_of_alice):
+    session_id = session_of_alice()
+    tab = open_tab()
+    tab.go_to_session(session_id)
+    expect(tab.button("Choose files")).to_be_visible()
+    seen = []
+    for _ in range(16):
+        tab.page.keyboard.press("Tab")
+        focused = tab.page.evaluate(
+            "(() => { const e = document.activeElement; const style = getComputedStyle(e);"
+            " return [e.textContent.trim() || e.ariaLabel, style.outlineStyle !== 'none'] })()"
+        )
+        seen.append(focused)
+    names = [name for name, _ in seen]
+
+    assert names[0] == "Skip to content"
+    for name in (
+        "Trainshed",
+        "Sign out",
+        "Delete",
+        "Data",
+        "Variables",
+        "Training",
+        "Models",
+        "Results",
+        "Choose files",
+    ):
+        assert name in names, name
+    assert all(is_marked for name, is_marked in seen if name in {"Sign out", "Delete", "Data", "Choose files"})
+
+
+@pytest.mark.parametrize("address", ["nowhere", "sessions/%", "sessions/a/b/c", "sessions/a/nothing"])
+def test_an_address_of_nothing_says_so(open_tab, address):
+    tab = open_tab()
+    tab.go(address)
+
+    expect(tab.heading("There is no such page")).to_be_visible()
+
+
+def test_a_server_that_does_not_answer_is_said_and_tried_again(open_tab, session_of_alice):
+    session_of_alice(title="Still there")
+    tab = open_tab(strict=False)
+    broken = {"code": "invalid_request", "detail": "Something is wrong.", "status": 400, "retryable": False}
+    tab.page.route(re.compile("list-sessions"), lambda route: route.fulfill(status=400, json=broken))
+    tab.go()
+    expect(tab.page.get_by_role("alert")).to_contain_text("Something is wrong.")
+    tab.page.unroute_all()
+
+    tab.page.reload()
+
+    tab.see("Still there")

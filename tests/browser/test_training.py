@@ -1,0 +1,97 @@
+import re
+import zipfile
+
+from playwright.sync_api import expect
+
+
+def test_training_is_started_watched_and_its_models_compared(open_tab, new_data_set):
+    data_set = new_data_set()
+    tab = open_tab()
+    tab.go_to_session(data_set, "training")
+    tab.page.get_by_label("Column to predict").select_option("price")
+    expect(tab.page.get_by_role("radio", name=re.compile("Regression"))).to_be_checked()
+    for box in tab.page.get_by_role("checkbox").all():
+        box.set_checked(box.get_attribute("value") in {"linear_regression", "random_forest"})
+
+    tab.click("Train 2 models")
+
+    expect(tab.page.locator("[data-model]")).to_have_count(2)
+    expect(tab.button("Cancel the training")).to_be_visible()
+    for model in ("linear_regression", "random_forest"):
+        expect(tab.page.locator(f"[data-model={model}]")).to_have_attribute("data-status", "ready")
+    tab.page.get_by_role("link", name="Compare the models").click()
+    scores = tab.page.locator("table.scores")
+    expect(scores.get_by_role("rowheader")).to_have_text(["Linear regression", "Random forest"])
+    expect(scores.locator("td.best").first).to_contain_text(re.compile(r"\d"))
+    for title in ("Predicted against actual", "Residuals"):
+        expect(tab.page.get_by_role("region", name=title).locator("figure svg[role=img]")).to_have_count(2)
+    tab.page.get_by_role("region", name="Residuals").get_by_text("Values").first.click()
+    expect(tab.page.get_by_role("region", name=re.compile("Values of")).locator("tbody tr").first).to_be_visible()
+
+
+def test_variables_are_shown_as_pictures_and_numbers(open_tab, trained):
+    tab = open_tab()
+    tab.go_to_session(trained, "variables")
+    cards = tab.page.locator("article.variable")
+
+    expect(cards).to_have_count(4)
+    expect(cards.filter(has_text="area").locator("svg[role=img]")).to_have_count(2)
+    expect(cards.filter(has_text="area")).to_contain_text("None missing")
+    expect(cards.filter(has_text="side").locator("li").first).to_have_text("north333")
+    tab.page.get_by_role("searchbox").fill("room")
+    expect(cards).to_have_count(1)
+
+
+def test_a_model_is_downloaded_in_each_format_with_its_mark(open_tab, trained):
+    tab = open_tab()
+    tab.go_to_session(trained, "models")
+    model = tab.page.locator("[data-model=linear_regression]").first
+    pickle = model.get_by_role("button", name=re.compile("as Pickle.*Runs code when opened"))
+    expect(pickle).to_contain_text("runs code when opened")
+    skops = model.get_by_role("button", name=re.compile("as skops"))
+    expect(skops).not_to_contain_text("runs code")
+
+    with tab.page.expect_download() as download:
+        skops.click()
+
+    assert download.value.suggested_filename.endswith(".skops")
+    assert download.value.path().read_bytes()[:2] == b"PK"
+    expect(tab.heading("Houses")).to_be_visible()
+
+
+def test_everything_is_downloaded_as_one_zip(open_tab, trained):
+    tab = open_tab()
+    tab.go_to_session(trained, "models")
+
+    with tab.page.expect_download() as download:
+        tab.click("Everything as a zip")
+
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert any(name.endswith("check.py") for name in archive.namelist())
+
+
+def test_a_table_and_a_picture_are_saved(open_tab, trained):
+    tab = open_tab()
+    tab.go_to_session(trained, "results")
+
+    with tab.page.expect_download() as table:
+        tab.click("CSV")
+    with tab.page.expect_download() as picture:
+        tab.button(re.compile("^Save .* as PNG")).first.click()
+
+    assert table.value.path().read_text().startswith("model,split,metric,value")
+    assert picture.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_training_is_cancelled(open_tab, new_data_set):
+    tab = open_tab()
+    tab.go_to_session(new_data_set(), "training")
+    tab.page.get_by_label("Column to predict").select_option("price")
+    for box in tab.page.get_by_role("checkbox").all():
+        box.set_checked(box.get_attribute("value") == "dense_network")
+    tab.click("Train 1 model")
+
+    tab.click("Cancel the training")
+
+    expect(tab.page.locator("[data-model=dense_network]")).to_have_attribute("data-status", "cancelled")
+    expect(tab.button("Train again")).to_be_visible()

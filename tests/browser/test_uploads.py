@@ -1,0 +1,268 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from dev.keys import User
+from tests.browser.tab import LONGEST_TASK_MS
+
+
+def start_upload(tab, *files: Path, name: str | None = None) -> None:
+    """Choose files on the page of a new session, and send them."""
+    tab.go("new")
+    tab.choose(*files)
+    if name:
+        tab.page.get_by_label("Name of the session").fill(name)
+    tab.click(re.compile("^Upload "))
+
+
+def id_in_address(tab) -> str:
+    tab.page.wait_for_url(re.compile("#/sessions/"))
+    return tab.page.url.rpartition("/")[2]
+
+
+def test_a_new_session_by_choosing_files_shows_first_rows_and_counts(open_tab, session_of_alice, small_file, tmp_path):
+    other = tmp_path / "other.tsv"
+    other.write_text("name\tweight\n" + "Ann\t61.5\nBo\t\n" * 20)
+    tab = open_tab()
+
+    start_upload(tab, small_file, other, name="A line, and weights")
+    session_of_alice(id_in_address(tab))
+
+    expect(tab.heading("A line, and weights")).to_be_visible()
+    expect(tab.files_in()).to_have_count(2)
+    expect(tab.files_in().filter(has_text="line.csv")).to_contain_text("300")
+    expect(tab.files_in().filter(has_text="other.tsv")).to_contain_text("40")
+    first_rows = tab.page.get_by_role("region", name="First rows", exact=True)
+    expect(first_rows.get_by_role("columnheader")).to_have_text(["xinteger", "yinteger", "kindtext"])
+    expect(first_rows.locator("tbody tr").nth(1)).to_have_text("14b")
+    tab.click("Complete the data set")
+    expect(tab.heading("Train models")).to_be_visible()
+
+
+def test_dropped_files_begin_a_session_wherever_they_are_dropped(open_tab, session_of_alice):
+    tab = open_tab()
+    tab.go()
+    expect(tab.heading("Sessions")).to_be_visible()
+    transfer = tab.page.evaluate_handle(
+        "() => { const transfer = new DataTransfer();"
+        " transfer.items.add(new File(['a,b\\n1,2\\n'], 'dropped.csv')); return transfer }"
+    )
+
+    tab.page.locator("main > div").first.dispatch_event("drop", {"dataTransfer": transfer})
+
+    expect(tab.heading("New session")).to_be_visible()
+    tab.click("Upload 1 file")
+    session_of_alice(id_in_address(tab))
+    expect(tab.files_in()).to_have_text(re.compile(r"^dropped\.csv18"))
+
+
+def test_two_sessions_of_one_name_stay_apart(open_tab, session_of_alice, small_file):
+    tab = open_tab()
+    first = session_of_alice()
+
+    start_upload(tab, small_file, name=first)
+    second = session_of_alice(id_in_address(tab))
+
+    assert second == f"{first}-2"
+    expect(tab.files_in()).to_have_count(1)
+
+
+def test_an_upload_is_paused_resumed_and_cancelled(open_tab, session_of_alice, large_file):
+    tab = open_tab()
+    session_id = session_of_alice()
+    tab.slow_uploads(megabytes_per_second=10)
+    tab.go_to_session(session_id)
+    tab.choose(large_file)
+    row = tab.file("large.csv")
+    expect(row).to_contain_text(re.compile(r"[1-9][\d.]* MB of 315 MB in"))
+
+    tab.click("Pause large.csv")
+    expect(row).to_contain_text("Paused")
+    tab.click("Resume large.csv")
+    expect(row).to_have_attribute("data-state", re.compile("uploading|hashing"))
+    tab.click("Cancel large.csv")
+
+    expect(row).to_have_count(0)
+    expect(tab.page.locator("[data-unfinished]")).to_have_count(0)
+    tab.page.reload()
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+
+
+def test_an_empty_file_is_refused_and_the_others_go_in(open_tab, session_of_alice, small_file, tmp_path):
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_of_alice())
+
+    tab.choose(empty, small_file)
+
+    expect(tab.files_in()).to_have_count(1)
+    expect(tab.file("empty.csv").get_by_role("alert")).to_contain_text("empty")
+    expect(tab.button("Complete the data set")).to_be_enabled()
+    tab.click("Put empty.csv away")
+    expect(tab.file("empty.csv")).to_have_count(0)
+
+
+def test_a_file_over_the_limit_is_refused_before_a_byte_is_sent(open_tab, session_of_alice, small_file):
+    huge = "Object.defineProperty(File.prototype, 'size', { get: () => 5 * 2 ** 40 + 1 })"
+    tab = open_tab(script=huge)
+    tab.go_to_session(session_of_alice())
+    sent = []
+    tab.page.on("request", lambda request: sent.append(request.url) if request.method in {"PUT", "POST"} else None)
+
+    tab.choose(small_file)
+
+    expect(tab.file("line.csv").get_by_role("alert")).to_contain_text("5 TiB")
+    assert sent == []
+
+
+def test_a_table_that_cannot_be_read_is_told_from_its_first_chunk(open_tab, session_of_alice, tmp_path):
+    broken = tmp_path / "broken.csv"
+    broken.write_text('a,b\n1,"never closed\n' + "2,3\n" * 50)
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_of_alice())
+
+    tab.choose(broken)
+
+    expect(tab.page.get_by_role("alert").first).to_contain_text(re.compile("quot|line", re.IGNORECASE))
+
+
+@pytest.mark.parametrize(
+    "name", ["🚂 Züge.csv", "a'b\"c.csv", "100%2F%20.csv", "x" * 226 + ".csv", "<img src=x onerror=alert(1)>.csv"]
+)
+def test_names_of_files_come_back_as_they_were(open_tab, session_of_alice, name):
+    tab = open_tab()
+    tab.go_to_session(session_of_alice())
+
+    tab.page.locator("[data-choose=files]").set_input_files(
+        {"name": name, "mimeType": "text/csv", "buffer": b"a,b\n1,2\n"}
+    )
+
+    expect(tab.files_in().locator("td").first).to_have_text(name)
+
+
+def test_a_name_of_255_characters_is_refused_with_what_to_do(open_tab, session_of_alice):
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_of_alice())
+    name = "x" * 251 + ".csv"
+
+    tab.page.locator("[data-choose=files]").set_input_files({"name": name, "mimeType": "text/csv", "buffer": b"a\n1\n"})
+
+    expect(tab.file(name).get_by_role("alert")).to_contain_text(re.compile("1 to 230 characters.*Rename the file"))
+
+
+def test_a_folder_of_two_thousand_files_does_not_stop_the_page(open_tab, session_of_alice, tmp_path):
+    folder = tmp_path / "readings"
+    for part in range(20):
+        (folder / f"{part:02d}").mkdir(parents=True)
+        for n in range(100):
+            (folder / f"{part:02d}" / f"{n:03d}.csv").write_text(f"a,b\n{part},{n}\n")
+    # What is cancelled on its way fails, which Chromium says of itself.
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_of_alice())
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+
+    with tab.tracing() as tasks:
+        tab.choose_folder(folder)
+        # Fewer with each that is in.
+        tab.see(re.compile(r"^and 1,[89]\d\d more files$"))
+        expect(tab.page.get_by_text(re.compile(r"^([3-9]\d|\d{3}) of 2,000 files in$"))).to_be_visible()
+        tab.click("Cancel all")
+        expect(tab.button("Cancel all")).to_have_count(0)
+
+    expect(tab.files_in().first).to_contain_text("readings - 00 - 0")
+    assert max(tasks) <= LONGEST_TASK_MS
+
+
+def test_answers_that_pass_are_waited_for(open_tab, session_of_alice, small_file):
+    """A 429 and a 503, each once, on the way to a function and on the way to the bucket."""
+    tab = open_tab(strict=False)
+    seen = {"429": 0, "503": 0}
+
+    def refuse_first(status):
+        def answer(route):
+            # The bucket's preflight goes to it as it is.
+            if seen[status] or route.request.method == "OPTIONS":
+                route.continue_()
+                return
+            seen[status] += 1
+            route.fulfill(
+                status=int(status), headers={"Retry-After": "0", "Access-Control-Allow-Origin": tab.url}, body="busy"
+            )
+
+        return answer
+
+    tab.go_to_session(session_of_alice())
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+    tab.page.route(re.compile("/api/training/uploads$"), refuse_first("429"))
+    tab.page.route(re.compile(re.escape(tab.storage)), refuse_first("503"))
+
+    tab.choose(small_file)
+
+    expect(tab.files_in()).to_have_count(1)
+    assert seen == {"429": 1, "503": 1}
+
+
+def test_a_bucket_that_shuts_out_the_page_is_said_with_the_header_that_is_missing(
+    open_tab, session_of_alice, small_file
+):
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_of_alice())
+    # Without any, Playwright would add the right one.
+    others = {"Access-Control-Allow-Origin": "https://somebody.example"}
+
+    def refuse(route):
+        route.fulfill(status=200, headers=others, body="")
+
+    tab.page.route(re.compile(re.escape(tab.storage)), refuse)
+
+    tab.choose(small_file)
+
+    alert = tab.file("line.csv").get_by_role("alert")
+    expect(alert).to_contain_text(f"{tab.storage} does not send Access-Control-Allow-Origin for {tab.url}")
+    # Chromium says it to developers, too.
+    assert all("blocked by CORS policy" in text for text in tab.said), tab.said
+    tab.said.clear()
+
+
+def test_a_full_quota_is_said_with_what_to_do(open_tab, people, small_file):
+    user = as_user(people.add(bytes_stored_limit=10))
+    tab = open_tab(user, strict=False)
+
+    start_upload(tab, small_file)
+
+    row = tab.file("line.csv")
+    expect(row.get_by_role("alert")).to_contain_text("Delete sessions that you no longer need")
+
+
+def test_without_a_subscription_the_page_says_whom_to_ask(open_tab, people, small_file):
+    tab = open_tab(as_user(people.add(is_subscribed=False)), strict=False)
+
+    start_upload(tab, small_file)
+
+    expect(tab.file("line.csv").get_by_role("alert")).to_contain_text("subscription")
+
+
+def test_a_failed_upload_is_tried_again_by_its_button(open_tab, session_of_alice, small_file):
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_of_alice())
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+    problem = {"code": "data_set_invalid", "detail": "Line 3 is broken.", "status": 422, "retryable": False}
+    tab.page.route(
+        re.compile("/api/training/uploads$"),
+        lambda route: route.fulfill(status=422, content_type="application/problem+json", body=json.dumps(problem)),
+    )
+    tab.choose(small_file)
+    expect(tab.file("line.csv").get_by_role("alert")).to_contain_text("Line 3 is broken. Mend the file")
+    tab.page.unroute_all()
+
+    tab.click("Try line.csv again")
+
+    expect(tab.files_in()).to_have_count(1)
+
+
+def as_user(caller) -> User:
+    return User("test", caller.user_id, f"{caller.user_id}@test.example", "")

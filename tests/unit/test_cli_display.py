@@ -1,0 +1,144 @@
+"""Progress and tables in the terminal."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from shared.records.training import TRAINABLE_MODELS
+from tests.fakes.upload_service import FakeUploadService, running
+from trainshed.client import Client
+from trainshed.display import (
+    models_tables,
+    run_table,
+    session_tables,
+    sessions_table,
+    upload_bar,
+    wait_for_training,
+)
+from trainshed.errors import TrainingFailedError
+from trainshed.upload import Progress
+
+MIB = 1 << 20
+NAMES = sorted(TRAINABLE_MODELS)
+
+
+def text_of(*parts, terminal=False, width=200):
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    for part in parts:
+        console.print(part)
+    return console.file.getvalue()
+
+
+def a_run(status, *models):
+    return {"run_id": "r", "target": "y", "status": status, "models": list(models)}
+
+
+class Runs:
+    """A client whose run is in one state after the other."""
+
+    def __init__(self, *runs):
+        self.runs = list(runs)
+
+    def get_training(self, _):
+        return self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr("trainshed.display.time.sleep", lambda _: None)
+
+
+def test_a_bar_shows_rate_and_remaining_time_in_a_terminal_and_nothing_in_a_pipe():
+    for terminal in (True, False):
+        console = Console(file=io.StringIO(), width=120, force_terminal=terminal)
+        with upload_bar(console, "data.csv") as show:
+            for stored in (0, 1 * MIB, 2 * MIB):
+                show(Progress("uploading", "u", stored, 2 * MIB))
+        shown = console.file.getvalue()
+        if not terminal:
+            assert shown == ""
+            continue
+        assert "data.csv" in shown
+        assert "2.1/2.1 MB" in shown
+        assert re.search(r"\d+:\d\d:\d\d", shown)
+
+
+def test_waiting_ends_with_the_run():
+    model = {"name": "forest", "status": "ready", "progress": 1.0, "metrics": {"test": {"rmse": 1.5}}}
+    client = Runs(a_run("queued"), a_run("running"), a_run("completed", model))
+    assert wait_for_training(client, "s", Console(file=io.StringIO()))["status"] == "completed"
+
+
+@pytest.mark.parametrize(("status", "text"), [("cancelled", "was cancelled"), ("failed", "forest: no memory")])
+def test_waiting_for_a_run_that_comes_to_nothing_is_an_error(status, text):
+    model = {"name": "forest", "status": status, "progress": 0.1, "detail": "no memory"}
+    with pytest.raises(TrainingFailedError, match=text):
+        wait_for_training(Runs(a_run("running"), a_run(status, model)), "s", Console(file=io.StringIO()))
+
+
+def test_a_run_shows_the_metrics_that_its_task_has():
+    model = {"name": "forest", "status": "ready", "progress": 1.0, "metrics": {"test": {"accuracy": 0.98765}}}
+    shown = text_of(run_table(a_run("running", model), 3.0))
+    assert "test accuracy" in shown
+    assert "0.9877" in shown
+    assert "rmse" not in shown
+
+
+def test_our_models_are_named_in_full_in_a_terminal_of_80_columns():
+    test = {"r2": 0.861123, "mae": 12.0429, "rmse": 16.5298}
+    run = a_run(
+        "completed", *({"name": n, "status": "ready", "progress": 1.0, "metrics": {"test": test}} for n in NAMES)
+    )
+    shown = text_of(run_table(run, 3.0), width=80)
+    assert [name for name in NAMES if name not in shown] == []
+
+
+def test_what_is_too_long_for_a_terminal_is_folded_and_not_cut():
+    name = "a" * 60
+    metrics = {"test": {"r2": 0.5, "mae": 1.5, "rmse": 2.5}}
+    run = a_run("completed", {"name": name, "status": "ready", "progress": 1.0, "metrics": metrics})
+    model = {"name": name, "path": f"r/{name}", "class": "b" * 60, "status": "ready", "size": 1, "formats": []}
+    for table in (run_table(run, 3.0), *models_tables([model])):
+        shown = text_of(table, width=80)
+        assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+        assert shown.count("a") >= 60
+
+
+def test_names_of_others_are_shown_as_they_are():
+    name = "[red]x[/red]\x1b[2J.csv"
+    file = {"name": name, "size": 5, "n_rows": None}
+    upload = {"uploadId": "u", "fileName": name, "state": "open"}
+    session = {"session_id": "s", "status": "uploading", "files": [file], "uploads": [upload]}
+    shown = text_of(*session_tables(session))
+    assert shown.count("[red]x[/red]\N{REPLACEMENT CHARACTER}[2J.csv") == 2
+    assert "\x1b" not in shown
+
+
+def test_models_are_listed_by_run_with_aliases_and_a_mark_at_what_runs_code():
+    files = [{"format": "skops", "loads_code": False}, {"format": "pkl", "loads_code": True}]
+    model = {"name": "m", "path": "r/m", "class": "a.Forest", "status": "ready", "size": 2_000_000, "formats": files}
+    shown = text_of(*models_tables([{**model, "aliases": ["best"]}, {**model, "path": "q/m"}]))
+    assert "Models of run r" in shown
+    assert "Models of run q" in shown
+    assert "m (best)" in shown
+    assert "skops, pkl!" in shown
+
+
+def test_sessions_are_listed_with_their_rows():
+    session = {"session_id": "s", "status": "finalized", "created_at": "2026-01-02T03:04:05.6+00:00", "n_dat": 12_345}
+    assert "12,345" in text_of(sessions_table([session]))
+
+
+def test_a_client_uploads_into_a_session_that_it_creates(tmp_path, capsys):
+    path = tmp_path / "data.bin"
+    path.write_bytes(b"x" * 2_500)
+    with running(FakeUploadService()) as service, Client(service.url) as client:
+        upload = client.upload("new", path, file_name="other.bin")
+        assert service.sessions == {"new"}
+        assert service.uploads[upload["uploadId"]].content == path.read_bytes()
+        assert upload["fileName"] == "other.bin"
+        again = client.upload("new", str(path), upload_id=upload["uploadId"], file_name="other.bin")
+        assert again["uploadId"] == upload["uploadId"]
+    assert capsys.readouterr() == ("", "")
