@@ -28,6 +28,7 @@ _HASH_LENGTH = 16
 # The earliest time that a zip archive can say.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _REGULAR_FILE = 0o100644
+_WITH_DOCSTRING = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def bundle_of(name: str, entry: Mapping[str, Any], tree: Path = REPOSITORY) -> B
 
 
 def as_deployed(source: bytes) -> bytes:
-    """Return Python source without comments and without the docstrings of functions, a quarter of an archive.
+    """Return Python source without comments and without the docstrings of modules and functions, a third of an archive.
 
     Lines keep their numbers. Docstrings of classes stay: errors and the description of the API are worded by them.
     """
@@ -95,7 +96,7 @@ def as_deployed(source: bytes) -> bytes:
             before = lines[row - 1].decode()[:column]
             lines[row - 1] = before.rstrip().encode() + b"\n"
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+        if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node) is not None:
             text = node.body[0]
             last = text.end_lineno or text.lineno
             lines[text.lineno - 1] = b" " * text.col_offset + b'""\n'

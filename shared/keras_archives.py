@@ -1,7 +1,7 @@
 """Looks at a `.keras` archive of Keras 3 without Keras: what it is, and what loading it would do besides.
 
-A `.keras` file is a zip of `metadata.json`, `config.json` and `model.weights.h5`. The first two are read here; of the
-weights only their size is looked at. Nothing is unpacked to a disk.
+A `.keras` file is a zip of `metadata.json`, `config.json` and `model.weights.h5`. The first two are read here, and the
+last is found for those who read HDF5 (shared/keras_files.py).
 
 Source:
     research/models.md, sections 2 and 4.2: the known ways in which loading such a file did harm.
@@ -9,11 +9,14 @@ Source:
 
 import json
 import re
+import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO, Final
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Final, Self
 
 # [bytes] of config.json and metadata.json; a network of a thousand layers has 1 MB.
 MAX_CONFIG_BYTES: Final = 16 << 20
@@ -24,8 +27,14 @@ MAX_NODES: Final = 1_000_000
 # [layers] that are listed, and [findings].
 MAX_LAYERS: Final = 1_000
 MAX_FINDINGS: Final = 100
+# [bytes] of weights that are packed, unpacked: they must be unpacked to be looked at, and a function's temporary files
+# lie in its memory. Keras does not pack them, so they may have any size.
+MAX_PACKED_WEIGHTS_BYTES: Final = 256 << 20
 
-_MEMBERS: Final = ("config.json", "metadata.json", "model.weights.h5")
+WEIGHTS_NAME: Final = "model.weights.h5"
+_MEMBERS: Final = ("config.json", "metadata.json", WEIGHTS_NAME)
+_LOCAL_HEADER: Final = struct.Struct("<26xHH")
+_PIECE_BYTES: Final = 1 << 20
 _BEGINS: Final = b"PK\x03\x04"
 _ENCRYPTED: Final = 0x1
 _MODULE = re.compile(r"keras(?:\..*)?|builtins")
@@ -34,6 +43,11 @@ _PLACE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|/|[A-Za-z]:[\\/]|\\\\|(?:.*[\\/
 # Of parts that lead nowhere else.
 _ASSET = re.compile(r"assets/(?:(?!\.\.?/)[^/\\]+/)*(?!\.\.?$)[^/\\]*")
 _LONGEST_TEXT: Final = 200
+_LONGEST_PLACE: Final = 300
+# What zipfile and zlib raise for contents that are broken, and NotImplementedError for methods that are not known.
+_BROKEN: Final = (
+    zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError, zlib.error, struct.error
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,9 +56,10 @@ class ArchiveFinding:
 
     Attributes:
         code: lambda, custom_object, outside_reference, saved_model, or why the archive is none: not_a_zip, members,
-            too_large, not_json.
+            too_large, not_json. Of HDF5: link, external_dataset, virtual_dataset, filter, members, too_large,
+            too_expensive, crashed, not_hdf5.
         message: One sentence.
-        where: A path into config.json such as `config.layers[2]`, or a member of the archive.
+        where: A path into config.json such as `config.layers[2]`, a member of the archive, or a path in HDF5.
         is_refused: The file must not be handed out or loaded.
     """
 
@@ -52,6 +67,21 @@ class ArchiveFinding:
     message: str
     where: str
     is_refused: bool
+
+    def __post_init__(self) -> None:
+        # They are kept in rows: NUL is no character for Postgres, half a surrogate pair none for JSON.
+        for name in ("code", "message", "where"):
+            text = getattr(self, name).encode("utf-8", "replace").decode().replace("\0", "\N{SYMBOL FOR NULL}")
+            object.__setattr__(self, name, text)
+
+    def inside(self, member: str) -> Self:
+        """Return the same of a member of an archive."""
+        return replace(self, where=f"{member}:{self.where}"[:_LONGEST_PLACE])
+
+    @property
+    def reason(self) -> str:
+        """What is where, in one line."""
+        return f"{self.where}: {self.message} ({self.code})"
 
 
 @dataclass(frozen=True)
@@ -95,10 +125,56 @@ def inspect_archive(file: BinaryIO, *, may_have_assets: bool = False) -> Archive
     """
     try:
         config, metadata = _read(file, may_have_assets=may_have_assets)
+    except _RefusedError as error:
+        return ArchiveReport(None, None, (), (error.finding,))
+    return replace(inspect_config(config), keras_version=_text(metadata, "keras_version"))
+
+
+def inspect_config(config: Mapping[str, Any]) -> ArchiveReport:
+    """Report on a configuration alone, in the spelling of `.keras` or of `.h5`."""
+    try:
         findings, layers = _walk(config)
     except _RefusedError as error:
         return ArchiveReport(None, None, (), (error.finding,))
-    return ArchiveReport(_text(config, "class_name"), _text(metadata, "keras_version"), layers, findings)
+    return ArchiveReport(_text(config, "class_name"), None, layers, findings)
+
+
+@contextmanager
+def weights(file: BinaryIO) -> Iterator[tuple[BinaryIO, int, int] | ArchiveFinding]:
+    """Find the weights in an archive that was inspected: in which file, from which byte, how many.
+
+    Yields:
+        Why they cannot be had, where that is so.
+    """
+    with tempfile.TemporaryFile() as unpacked:
+        found: tuple[BinaryIO, int, int] | ArchiveFinding
+        try:
+            found = _find_weights(file, unpacked)
+        except _RefusedError as error:
+            found = error.finding
+        yield found
+
+
+def _find_weights(file: BinaryIO, unpacked: BinaryIO) -> tuple[BinaryIO, int, int]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            member = archive.getinfo(WEIGHTS_NAME)
+            # Opening it compares its two headers.
+            with archive.open(member) as source:
+                if member.compress_type == zipfile.ZIP_STORED:
+                    if member.compress_size != member.file_size:
+                        raise _RefusedError("members", "It has two sizes and is not packed.", "/")
+                    file.seek(member.header_offset)
+                    start = member.header_offset + _LOCAL_HEADER.size
+                    return file, start + sum(_LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))), member.file_size
+                if member.file_size > MAX_PACKED_WEIGHTS_BYTES:
+                    limit = f"{MAX_PACKED_WEIGHTS_BYTES >> 20} MiB"
+                    raise _RefusedError("too_large", f"It is packed, and has more than {limit} unpacked.", "/")
+                while piece := source.read(_PIECE_BYTES):
+                    unpacked.write(piece)
+        return unpacked, 0, unpacked.tell()
+    except _BROKEN as error:
+        raise _RefusedError("not_a_zip", f"It cannot be unpacked: {error}"[:_LONGEST_TEXT], "/") from error
 
 
 def _read(file: BinaryIO, *, may_have_assets: bool) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -113,8 +189,7 @@ def _read(file: BinaryIO, *, may_have_assets: bool) -> tuple[Mapping[str, Any], 
                 members = [one for one in members if not _ASSET.fullmatch(one.filename)]
             _check_members(members)
             return _json(archive, "config.json"), _json(archive, "metadata.json")
-    # zipfile raises NotImplementedError for methods it does not know, and the others for contents that are broken.
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError, zlib.error) as error:
+    except _BROKEN as error:
         raise _RefusedError(
             "not_a_zip", f"It is no zip archive that can be read: {error}"[:_LONGEST_TEXT], "$"
         ) from error

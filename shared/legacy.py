@@ -25,7 +25,6 @@ from shared.errors import (
     ServiceError,
     SessionBusyError,
 )
-from shared.keras_archives import inspect_archive
 from shared.legacy_documents import (
     MAX_MODEL_BYTES,
     MAX_MODELS,
@@ -49,6 +48,7 @@ from shared.records.training import Run
 
 if TYPE_CHECKING:
     # Only type checkers need the protocols; a bundle may have 100 KiB.
+    from shared.keras_files import KerasFiles
     from shared.ports import DocumentParser, DocumentRepository, KerasConverter, ObjectStore
 
 # Longer than save-model may run (functions/manifest.yaml): whose lease ran out is dead.
@@ -70,11 +70,17 @@ class LegacyIntake:
     """Takes in the documents of the old backend."""
 
     def __init__(
-        self, documents: DocumentRepository, store: ObjectStore, parser: DocumentParser, converter: KerasConverter
+        self,
+        documents: DocumentRepository,
+        store: ObjectStore,
+        parser: DocumentParser,
+        keras_files: KerasFiles,
+        converter: KerasConverter,
     ) -> None:
         self._documents = documents
         self._store = store
         self._parser = parser
+        self._keras_files = keras_files
         self._converter = converter
 
     def take_in(self, owner: str, session_uuid: str, runs: Sequence[Run]) -> None:
@@ -102,7 +108,7 @@ class LegacyIntake:
             )
         if claim.outcome is ClaimOutcome.DONE:
             return
-        reading = _Reading(self._store, self._converter, session_uuid, run_id)
+        reading = _Reading(self._store, self._keras_files, self._converter, session_uuid, run_id)
         try:
             pieces, where = self._open(owner, run_id, claim.object_name)
             found = reading.read(pieces, self._parser)
@@ -144,8 +150,11 @@ class _Reading:
         measured: Size and sha256 of the document, once it was read to its end.
     """
 
-    def __init__(self, store: ObjectStore, converter: KerasConverter, session_uuid: str, run_id: str) -> None:
+    def __init__(
+        self, store: ObjectStore, keras_files: KerasFiles, converter: KerasConverter, session_uuid: str, run_id: str
+    ) -> None:
         self._store = store
+        self._keras_files = keras_files
         self._converter = converter
         self._session_uuid = session_uuid
         self._run_id = run_id
@@ -236,7 +245,7 @@ class _Reading:
         published = _published(description)
         status, detail = _verdict(description)
         files: list[dict[str, Any]] = []
-        archives = [(archive, _Archive.of(archive)) for archive in description.keras_archives]
+        archives = [(archive, _Archive.of(archive, self._keras_files)) for archive in description.keras_archives]
         own = next((kept for archive, kept in archives if archive.path == _ROOT), None)
         if own is not None:
             published["findings"] += own.findings
@@ -379,19 +388,18 @@ class _Archive:
     has_code: bool
 
     @classmethod
-    def of(cls, archive: KerasArchive) -> Self:
+    def of(cls, archive: KerasArchive, keras_files: KerasFiles) -> Self:
         try:
             content = archive.content()
         except PickleRefusedError as error:
             return cls(b"", [_refusal(error)], f"{error} ({error.code})", has_code=False)
-        report = inspect_archive(io.BytesIO(content))
+        report = keras_files.archive(io.BytesIO(content))
         findings = [
             {"code": one.code, "message": one.message, "where": f"{archive.path}: {one.where}"}
             for one in report.findings
         ]
         refusal = report.refusal
-        reason = f"{refusal.where}: {refusal.message} ({refusal.code})" if refusal is not None else None
-        return cls(content, findings, reason, has_code=report.has_code)
+        return cls(content, findings, refusal.reason if refusal else None, has_code=report.has_code)
 
 
 def _verdict(description: PickleDescription) -> tuple[str, str | None]:

@@ -1,6 +1,7 @@
 """The rules of manifests: taking in what a trainer published, and checking its files against what it says.
 
-A manifest is what docs/results.md describes. No model is opened: sizes, checksums and first bytes are read.
+A manifest is what docs/results.md describes. No model is loaded: sizes, checksums and first bytes are read, and Keras
+files are looked into, because loading one can do harm.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import ManifestInvalidError, ObjectNotFoundError
 from shared.publication import (
@@ -22,33 +23,29 @@ from shared.publication import (
 )
 from shared.records.objects import StoredObject
 from shared.records.training import ModelFile, ModelStatus, Run, RunStatus
+from shared.stored_files import stored_file
 
 if TYPE_CHECKING:
     # Only type checkers need the protocols; a bundle may have 100 KiB.
+    from shared.keras_archives import ArchiveReport
+    from shared.keras_files import KerasFiles
     from shared.ports import ObjectStore, TrainingRepository
 
 # Of a key that an answer names.
 _LONGEST_KEY = 100
 
 
-class Look(Protocol):
-    """Looks into a file that a stranger published (shared/published_archives.py)."""
-
-    def __call__(self, store: ObjectStore, file: dict[str, Any], /) -> str | None:
-        """Return why it must not be handed out, or None; note in `file` whether opening it can run code."""
-
-
 class ManifestIntake:
     """Takes in what trainers published: ours, whose runs are known, and those of others.
 
-    Attributes:
-        look: Looks into the files of others, once they are what their manifest says.
+    Args:
+        keras_files: Looks into Keras files; None where they are our own trainer's.
     """
 
-    def __init__(self, runs: TrainingRepository, store: ObjectStore, look: Look | None = None) -> None:
+    def __init__(self, runs: TrainingRepository, store: ObjectStore, keras_files: KerasFiles | None = None) -> None:
         self._runs = runs
         self._store = store
-        self._look = look
+        self._keras_files = keras_files
 
     def take_in(self, owner: str, session_uuid: str, runs: Sequence[Run]) -> None:
         """Check the pending models of known runs, and record manifests that no run knows, first to last. Repeatable.
@@ -75,11 +72,19 @@ class ManifestIntake:
         """
         prefix = run_prefix(run.session_uuid, run.id)
         verdicts = {
-            model.id: next((fault for file in model.files if (fault := self._fault(prefix, file))), None)
+            model.id: next((reason for file in model.files if (reason := self._verdict(prefix, file))), None)
             for model in run.models
             if model.status is ModelStatus.PENDING
         }
         return self._runs.mark(run.id, verdicts) if verdicts else run
+
+    def _verdict(self, prefix: str, file: ModelFile) -> str | None:
+        """Return why a file is not handed out, or None."""
+        fault = self._fault(prefix, file)
+        if fault is not None:
+            return fault
+        report = self._look(file)
+        return f"{file.object_name}: {report.refusal.reason}" if report and report.refusal else None
 
     def _take_in(self, owner: str, session_uuid: str, stored: StoredObject) -> None:
         document, content = self._read_manifest(session_uuid, stored)
@@ -87,10 +92,17 @@ class ManifestIntake:
         for model in document["models"]:
             for file in model["files"]:
                 fault = self._fault(prefix, _model_file(file))
-                if not fault and self._look is not None:
-                    fault = self._look(self._store, file)
                 if fault:
                     raise ManifestInvalidError(fault, manifest=stored.name, object=file["object"])
+        refusals: dict[str, str] = {}
+        for model in document["models"]:
+            for file in model["files"]:
+                report = self._look(_model_file(file))
+                if report is not None:
+                    file["loads_code"] = report.has_code
+                    if report.refusal is not None:
+                        refusals.setdefault(model["name"], f"{file['object']}: {report.refusal.reason}")
+                    _add_findings(model, file["object"], report)
         reference = {
             "object": stored.name,
             "generation": stored.generation,
@@ -99,9 +111,9 @@ class ManifestIntake:
         }
         # What is recorded was checked a moment ago, so nothing is left to find out about it.
         run = self._runs.record(owner, session_uuid, reference, document)
-        pending = {model.id: None for model in run.models if model.status is ModelStatus.PENDING}
-        if pending:
-            self._runs.mark(run.id, pending)
+        verdicts = {model.id: refusals.get(model.name) for model in run.models if model.status is ModelStatus.PENDING}
+        if verdicts:
+            self._runs.mark(run.id, verdicts)
 
     def _read_manifest(self, session_uuid: str, stored: StoredObject) -> tuple[dict[str, Any], bytes]:
         def refuse(text: str) -> ManifestInvalidError:
@@ -128,6 +140,15 @@ class ManifestIntake:
         # The fingerprint of another trainer's data is in its manifest; the row keeps that of our own uploads.
         return {"request": {}, **document, "data_set": []}, content
 
+    def _look(self, file: ModelFile) -> ArchiveReport | None:
+        """Look into a file that is what its manifest says; None where there is nothing to look into."""
+        if self._keras_files is None or file.format not in {"keras", "h5"}:
+            return None
+        opened = stored_file(self._store, self._store.stat(file.object_name))
+        if file.format == "h5":
+            return self._keras_files.h5(opened)
+        return self._keras_files.archive(opened, may_have_assets=True)
+
     def _fault(self, prefix: str, file: ModelFile) -> str | None:
         """Read a file and return what is wrong with it, or None."""
         if not file.object_name.startswith(prefix) or "/../" in file.object_name:
@@ -150,6 +171,17 @@ class ManifestIntake:
         if not head.startswith(magic):
             return f"{file.object_name} is no {file.format} file"
         return None
+
+
+def _add_findings(model: dict[str, Any], object_name: str, report: ArchiveReport) -> None:
+    """Add what was found in a file to what the model's trainer tells of it."""
+    told = model.get("findings")
+    found = [
+        {"code": one.code, "message": one.message, "where": f"{object_name.rpartition('/')[2]}: {one.where}"}
+        for one in report.findings
+    ]
+    if found:
+        model["findings"] = [*(told if isinstance(told, list) else []), *found]
 
 
 def _refuse_constant(name: str) -> None:

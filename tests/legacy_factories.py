@@ -7,10 +7,12 @@ from typing import Any
 
 from shared.adapters.json_documents import IjsonParser
 from shared.adapters.keras_h5 import H5pyConverter
+from shared.keras_files import KerasFiles
 from shared.legacy import LegacyIntake
 from shared.models import Listing, ModelService
 from tests.factories import ALICE, a_caller
 from tests.fakes.documents import InMemoryDocuments
+from tests.fakes.hdf5 import Hdf5InProcess
 from tests.training_factories import TrainingBench
 
 
@@ -55,7 +57,13 @@ class LegacyBench(TrainingBench):
         return self.documents.import_results(ALICE, "weather", object_name=object_name)
 
     def legacy(self, *, documents: Any = None, artifacts: Any = None) -> LegacyIntake:
-        return LegacyIntake(documents or self.documents, artifacts or self.artifacts, IjsonParser(), H5pyConverter())
+        return LegacyIntake(
+            documents or self.documents,
+            artifacts or self.artifacts,
+            IjsonParser(),
+            KerasFiles(Hdf5InProcess()),
+            H5pyConverter(),
+        )
 
     def models(self, **wrapped: Any) -> ModelService:
         return ModelService(self.runs, self.signer, [self.intake(), self.legacy(**wrapped)])

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import DataSetError
+from shared.keras_files import KerasFiles
 from shared.manifests import ManifestIntake
 from shared.models import ModelService
 from shared.ports import Progress
 from shared.publication import run_prefix
-from shared.published_archives import look_into
 from shared.records.objects import StoredObject, data_set_prefix
 from shared.records.sessions import SessionStatus
 from shared.records.training import TRAINABLE_MODELS, CurvePoint, Run, TrainingOutcome, TrainingRequest, WrittenFile
 from shared.records.uploads import DataFile, Upload, UploadState
 from shared.training import TaskResult, TrainingRunner, TrainingService
 from tests.factories import ALICE, a_caller, a_uuid, an_upload
+from tests.fakes.hdf5 import Hdf5InProcess
 from tests.fakes.objects import InMemoryObjectStore
 from tests.fakes.sessions import InMemoryDatabase, InMemorySessions, Subscription, UploadRow
 from tests.fakes.signer import InMemorySigner
@@ -75,11 +76,44 @@ def a_zip(name: str) -> bytes:
     return buffer.getvalue()
 
 
+def an_hdf5_file(build: Callable[[Any], None] | None = None) -> bytes:
+    """Return a small HDF5 file, with what is built into it."""
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        if build is None:
+            file.create_dataset("layers/dense/vars/0", data=[1.0, 2.0], dtype="f4")
+        else:
+            build(file)
+    return buffer.getvalue()
+
+
+def a_keras_archive(*layers: Mapping[str, Any], **members: str | bytes) -> bytes:
+    """Return a `.keras` file, the same bytes at any time; packed as Keras does it: not at all.
+
+    Args:
+        members: Contents by name, instead of and beside those of an archive that is in order.
+    """
+    config = json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
+    contents = {"metadata.json": "{}", "config.json": config} | members
+    contents.setdefault("model.weights.h5", an_hdf5_file())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return buffer.getvalue()
+
+
 def a_model_file_content(form: str) -> bytes:
-    """Return bytes that begin as a file of that format does."""
-    return {"keras": a_zip("config.json"), "skops": a_zip("schema.json"), "pkl": pickle.dumps({}, 2)}.get(
-        form, H5_MAGIC + b"content"
-    )
+    """Return a small file of that format."""
+    contents = {
+        "keras": a_keras_archive,
+        "h5": an_hdf5_file,
+        "skops": lambda: a_zip("schema.json"),
+        "pkl": lambda: pickle.dumps({}, 2),
+    }
+    return contents[form]()
 
 
 @dataclass
@@ -162,7 +196,7 @@ class TrainingBench:
         return ModelService(self.runs, self.signer, [self.intake()])
 
     def intake(self) -> ManifestIntake:
-        return ManifestIntake(self.runs, self.artifacts, look_into)
+        return ManifestIntake(self.runs, self.artifacts, KerasFiles(Hdf5InProcess()))
 
     def a_session(self, *tables: bytes, session_id: str = "weather", **fields: Any) -> str:
         """Make a finalized session that holds these tables; return its row id."""

@@ -4,16 +4,16 @@ import os
 from functools import cache
 
 from shared.adapters.gcs import GcsObjectStore
+from shared.adapters.hdf5_sandbox import Hdf5Sandbox
 from shared.adapters.json_documents import IjsonParser
-from shared.adapters.keras_h5 import H5pyConverter
 from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase import SupabaseDatabase
 from shared.adapters.supabase_documents import SupabaseDocuments
 from shared.adapters.supabase_training import SupabaseTraining
+from shared.keras_files import KerasFiles
 from shared.legacy import LegacyIntake
 from shared.manifests import ManifestIntake
 from shared.models import Intake, ModelService, total_bytes
-from shared.published_archives import look_into
 from shared.settings import storage_settings, supabase_settings
 from shared.web.endpoint import Call, Reply, endpoint
 from shared.web.models_json import documents_json, model_json
@@ -26,9 +26,11 @@ def service() -> ModelService:
     database = SupabaseDatabase(supabase_settings(os.environ))
     runs = SupabaseTraining(database)
     store = GcsObjectStore(storage.artifacts_bucket)
+    sandbox = Hdf5Sandbox()
+    keras_files = KerasFiles(sandbox)
     intakes: list[Intake] = [
-        ManifestIntake(runs, store, look_into),
-        LegacyIntake(SupabaseDocuments(database), store, IjsonParser(), H5pyConverter()),
+        ManifestIntake(runs, store, keras_files),
+        LegacyIntake(SupabaseDocuments(database), store, IjsonParser(), keras_files, sandbox),
     ]
     return ModelService(runs, GcsUrlSigner(storage, storage.artifacts_bucket), intakes)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from shared.adapters.keras_h5 import H5pyConverter
 from shared.adapters.keras_weights import inspect_weights
-from shared.keras_archives import ArchiveFinding, inspect_archive
+from shared.keras_archives import WEIGHTS_NAME, ArchiveFinding, inspect_archive
 
 ARCHIVE_NAME: Final = "model.keras"
 H5_NAME: Final = "model.h5"
@@ -97,10 +97,11 @@ def convert(folder: Path) -> Verdict:
         return Verdict("unsupported", f"{first.where}: {first.message} ({first.code})")
     weights = folder / "weights.h5"
     _unpack(archive, weights)
-    finding = inspect_weights(weights)
+    with weights.open("rb") as file:
+        finding = inspect_weights(file, weights.stat().st_size)
     weights.unlink()
     if finding is not None:
-        return _refusal(finding)
+        return _refusal(finding.inside(WEIGHTS_NAME))
     plain = H5pyConverter().to_h5(archive.read_bytes())
     if plain is not None:
         (folder / H5_NAME).write_bytes(plain)
@@ -115,9 +116,9 @@ def _refusal(finding: ArchiveFinding) -> Verdict:
 def _unpack(archive: Path, weights: Path) -> None:
     """Write the weights of an archive that was inspected; a member never gives more than it claims."""
     with zipfile.ZipFile(archive) as members:
-        if members.getinfo("model.weights.h5").file_size > MAX_WEIGHTS_BYTES:
+        if members.getinfo(WEIGHTS_NAME).file_size > MAX_WEIGHTS_BYTES:
             raise MemoryError
-        with members.open("model.weights.h5") as source, weights.open("wb") as target:
+        with members.open(WEIGHTS_NAME) as source, weights.open("wb") as target:
             while piece := source.read(1 << 20):
                 target.write(piece)
 

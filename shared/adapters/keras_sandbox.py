@@ -10,15 +10,16 @@ from typing import Final
 
 from shared.adapters import keras_conversion
 from shared.adapters.keras_conversion import VERDICT_NAME, Verdict
+from shared.adapters.python_path import places_of
 
 # Of the whole conversion [s]; less than convert-model may take (functions/manifest.yaml).
 TIMEOUT_S: Final = 400
 _LARGEST_VERDICT_BYTES: Final = 64 << 10
 _STATUSES: Final = frozenset({"converted", "unsupported", "refused"})
-# `-I` leaves out the environment and the working folder, so the place of `shared` must be said.
+# `-I` leaves out the environment, which may say where packages lie, and the working folder, so all places are said.
 _PROGRAM: Final = """
-import sys
-sys.path.insert(0, sys.argv[1])
+import os, sys
+sys.path[:] = sys.argv[1].split(os.pathsep)
 from pathlib import Path
 from shared.adapters.keras_conversion import main
 main(Path(sys.argv[2]))
@@ -36,8 +37,7 @@ def run(folder: Path, timeout_s: float = TIMEOUT_S) -> Verdict:
         of ours.
     """
     folder = folder.resolve()
-    root = Path(keras_conversion.__file__).resolve().parents[2]
-    command = [sys.executable, "-I", "-c", _PROGRAM, str(root), str(folder)]
+    command = [sys.executable, "-I", "-c", _PROGRAM, places_of(keras_conversion), str(folder)]
     environment = {
         "HOME": str(folder),
         "KERAS_HOME": str(folder),

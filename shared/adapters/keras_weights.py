@@ -1,14 +1,15 @@
-"""Looks at a `model.weights.h5` with h5py alone, before anything loads it: what lies in it, and what lies elsewhere.
+"""Looks at HDF5 with h5py alone, before anything loads it: what lies in it, and what lies elsewhere.
 
 HDF5 can point outside: links to other files, datasets whose bytes are in other files (external), and datasets made of
-other datasets (virtual). A small file can also claim arrays of any size. Nothing is followed here and no array is read.
+other datasets (virtual). A small file can also claim arrays of any size, or name filters that are programs. Nothing is
+followed here and no array is read. The library itself may stumble over what is malformed, so this runs in processes
+that may die: shared/adapters/hdf5_sandbox.py, keras_sandbox.py.
 
 Source:
     research/models.md, section 2: CVE-2026-1669, CVE-2026-12480, and the bombs of Keras 3.12.3 and 3.12.4.
 """
 
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from shared.keras_archives import ArchiveFinding
 
@@ -17,17 +18,24 @@ MAX_OBJECTS: Final = 100_000
 # What arrays may claim together, for each byte of the file; Keras stores them plainly.
 MAX_CLAIM: Final = 4
 _SMALL_BYTES: Final = 1 << 20
+_LONGEST_TEXT: Final = 300
 _NUMBERS: Final = "fiub"
+# deflate, shuffle, fletcher32: parts of the library, and at most 4 to 1 of numbers that were learned. Keras uses none.
+_FILTERS: Final = frozenset({1, 2, 3})
 
 
-def inspect_weights(path: Path) -> ArchiveFinding | None:
-    """Return why a file of weights must not be loaded, or None."""
+def inspect_weights(file: BinaryIO, n_bytes: int) -> ArchiveFinding | None:
+    """Return why a file of weights must not be loaded, with its place in HDF5, or None.
+
+    Args:
+        n_bytes: Of the whole file.
+    """
     import h5py
 
-    room = MAX_CLAIM * path.stat().st_size + _SMALL_BYTES
+    room = MAX_CLAIM * n_bytes + _SMALL_BYTES
     try:
-        with h5py.File(path, "r") as file:
-            return _walk(file, room)
+        with h5py.File(file, "r") as opened:
+            return _walk(opened, room)
     # What h5py raises for files that are broken, or not what they claim.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         return _refused("not_hdf5", f"It is no HDF5 file that can be read: {error}", "/")
@@ -72,10 +80,16 @@ def _of_dataset(one: Any, where: str) -> ArchiveFinding | None:
         return _refused("virtual_dataset", "Its numbers would be read from other arrays or files.", where)
     if one.external:
         return _refused("external_dataset", "Its numbers would be read from another file.", where)
-    if one.dtype.kind not in _NUMBERS:
+    settings = one.id.get_create_plist()
+    filters = {settings.get_filter(at)[0] for at in range(settings.get_nfilters())}
+    if not filters <= _FILTERS:
+        return _refused("filter", f"Its numbers are packed by the filter {min(filters - _FILTERS)}.", where)
+    # numpy has no bfloat16 and no float8; h5py hands their bytes out as they are.
+    is_small_float = one.dtype.kind == "V" and one.dtype.fields is None and one.dtype.itemsize <= 2
+    if one.dtype.kind not in _NUMBERS and not is_small_float:
         return _refused("members", f"It holds {one.dtype}, which are no plain numbers.", where)
     return None
 
 
 def _refused(code: str, message: str, where: str) -> ArchiveFinding:
-    return ArchiveFinding(code, message[:300], f"model.weights.h5:{where}"[:300], is_refused=True)
+    return ArchiveFinding(code, message[:_LONGEST_TEXT], where[:_LONGEST_TEXT], is_refused=True)

@@ -97,10 +97,10 @@ def test_bytes_do_not_depend_on_the_process_that_builds(bundles, tmp_path):
 
 
 def programs(source: bytes) -> tuple[str, list[int]]:
-    """Return what a source does, without the docstrings of functions, and on which lines."""
+    """Return what a source does, without the docstrings of modules and functions, and on which lines."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+        if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body[0].value.value = ""
     return ast.dump(tree), [node.lineno for node in ast.walk(tree) if hasattr(node, "lineno")]
 
@@ -110,8 +110,8 @@ def test_what_people_read_stays_behind_and_the_program_is_the_same(bundles):
         if name.startswith("shared/"):
             # On the same lines, which stack traces name.
             assert programs(content) == programs((REPOSITORY / name).read_bytes()), name
-    source = b'x = "# no"  # yes\n# and\ndef f():\n    """One.\n\n    Two.\n    """\n    return 1\n'
-    assert as_deployed(source) == b'x = "# no"\n\ndef f():\n    ""\n\n\n\n    return 1\n'
+    source = b'"""M.\n\nN.\n"""\nx = "# no"  # yes\n# and\ndef f():\n    """One.\n\n    Two.\n    """\n    return 1\n'
+    assert as_deployed(source) == b'""\n\n\n\nx = "# no"\n\ndef f():\n    ""\n\n\n\n    return 1\n'
     assert b'"""' in as_deployed(b'class A:\n    """Kept."""\n')
 
 

@@ -169,6 +169,28 @@ def test_a_bundle_runs_its_own_copy_of_shared_and_loads_no_model_library(name, p
     assert not {module.partition(".")[0] for module in files} & (MODEL_LIBRARIES | {"pandas"})
 
 
+def test_the_process_that_reads_hdf5_has_in_the_bundle_all_that_it_needs(pythons, tmp_path, local_stack):
+    deployed = deploy("save-model", tmp_path, pythons["saving"], local_stack)
+    program = (
+        "import io, h5py\n"
+        "from shared.adapters.hdf5_sandbox import Hdf5Sandbox\n"
+        "buffer = io.BytesIO()\n"
+        "with h5py.File(buffer, 'w') as file:\n"
+        "    file['here'] = [1.0]\n"
+        "    file['there'] = h5py.SoftLink('/here')\n"
+        "print(Hdf5Sandbox().contents(buffer, 0, len(buffer.getvalue())).finding.where)\n"
+    )
+    done = subprocess.run(
+        [deployed.python, "-c", program],
+        cwd=deployed.folder,
+        env=deployed.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "/there\n"
+
+
 @pytest.mark.parametrize("group", sorted({entry["requirements"] for entry in MANIFEST.values()}))
 def test_model_libraries_are_installed_where_models_are_trained_or_converted_and_nowhere_else(group, pythons):
     packages = next((pythons[group].parent.parent / "lib").glob("python3*/site-packages"))

@@ -1,18 +1,28 @@
-"""Every kind of hostile model in one legacy document, on the real stack: each is told, and the rest is kept."""
+"""Every kind of hostile model on the real stack, in a legacy document and published: each is told, the rest is kept."""
 
+import hashlib
 import io
 import json
 import pickle
+import uuid
 import zipfile
 
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from shared.publication import run_prefix
 from tests.functional.conftest import Client, done, refused
+from tests.hostile_hdf5 import HOSTILE
 from tests.hostile_pickles import PROTO_4, hostile_pickles, text
 from tests.legacy_factories import a_model_node
 from tests.pickled_models import NUMBERS, ROWS
-from tests.training_factories import a_zip
+from tests.training_factories import (
+    a_keras_archive,
+    a_zip,
+    an_hdf5_file,
+    another_trainers_manifest,
+    publish_manifest,
+)
 
 LINEAR = pickle.dumps(LinearRegression().fit(ROWS, NUMBERS))
 # It holds a scaler, whose lists are described no further than the budget goes; there is nothing hostile in its use.
@@ -21,7 +31,7 @@ HARMLESS = "billion laughs"
 
 def a_keras_pickle(**members: str | bytes) -> bytes:
     """Write what Keras 3 writes when it is pickled, around an archive of these members."""
-    contents = {"metadata.json": "{}", "config.json": "{}", "model.weights.h5": "x"} | members
+    contents = {"metadata.json": "{}", "config.json": "{}", "model.weights.h5": an_hdf5_file()} | members
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in contents.items():
@@ -44,6 +54,15 @@ NETWORKS = {
     "parent folder": (a_keras_pickle(**{"../escape": "x"}), "members"),
     "absolute path": (a_keras_pickle(**{"/etc/escape": "x"}), "members"),
     "no configuration": (a_keras_pickle(**{"config.json": "nothing"}), "not_json"),
+    "no weights": (a_keras_pickle(**{"model.weights.h5": "x"}), "not_hdf5"),
+    "a name of a program's": (
+        a_layer(class_name="TFSMLayer", config={"a\0b": {"class_name": "TFSMLayer", "half": "\ud800"}}),
+        "saved_model",
+    ),
+    **{
+        f"HDF5 {build.__name__}": (a_keras_pickle(**{"model.weights.h5": an_hdf5_file(build)}), code)
+        for build, code, _ in HOSTILE
+    },
 }
 NODES = {
     **{f"pickle: {name}": a_model_node(content) for name, content in hostile_pickles().items() if name != HARMLESS},
@@ -104,4 +123,48 @@ def test_a_document_of_hostile_models_leaves_each_with_its_reason_and_the_good_o
         assert models[f"network: {name}"]["status_detail"].endswith(f"({code})"), name
     assert "class_mismatch" in [finding["code"] for finding in models["claimed"]["findings"]]
     assert [file["loads_code"] for file in models["lambda"]["formats"] if file["format"] == "keras"] == [True]
+    done(alice.post("/session/weather/delete"))
+
+
+def test_published_networks_that_do_harm_are_refused_each_with_what_and_where_and_the_good_ones_are_ready(
+    alice: Client, buckets
+):
+    session = alice.init()
+    document = another_trainers_manifest(session["uuid"], str(uuid.uuid4()))
+    prefix = run_prefix(session["uuid"], document["run_id"])
+    files = {f"h5-{build.__name__}": ("h5", an_hdf5_file(build), where) for build, _, where in HOSTILE}
+    files |= {
+        f"keras-{build.__name__}": ("keras", a_keras_archive(**{"model.weights.h5": an_hdf5_file(build)}), where)
+        for build, _, where in HOSTILE
+    }
+    files |= {"h5-good": ("h5", an_hdf5_file(), ""), "keras-good": ("keras", a_keras_archive(), "")}
+    for name, (form, content, _) in files.items():
+        stored = buckets.artifacts.write(f"{prefix}{name}/model.{form}", content, "application/octet-stream")
+        file = {
+            "format": form,
+            "object": stored.name,
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "media_type": "application/octet-stream",
+        }
+        document["models"].append(document["models"][0] | {"name": name, "framework": "keras", "files": [file]})
+    publish_manifest(buckets.artifacts, document)
+    saved = done(alice.post("/save-model/weather"))
+    assert {model["name"] for model in saved["models"]} == {"gradient_boosting", "h5-good", "keras-good"}
+    listed = {model["name"]: model for model in done(alice.get("/list-models-database/weather"))["models"]}
+    assert set(listed) == {"gradient_boosting", *files}
+    codes = {f"{form}-{build.__name__}": code for build, code, _ in HOSTILE for form in ("h5", "keras")}
+    for name, code in codes.items():
+        assert listed[name]["status"] == "refused", name
+        assert listed[name]["status_detail"].endswith(f"({code})"), name
+        assert [finding["code"] for finding in listed[name]["findings"]] == [code], name
+        # Of two names of one thing either may be met first.
+        assert files[name][2] in listed[name]["findings"][0]["where"] or code == "link", name
+    details = refused(
+        alice.get("/download-model-h5/weather", query_string={"name": "h5-external", "format": "h5"}),
+        409,
+        "model_unavailable",
+    )
+    assert details["available"] == []
+    assert "external_dataset" in details["reason"]
     done(alice.post("/session/weather/delete"))

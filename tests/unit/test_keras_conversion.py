@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from shared.adapters.keras_h5 import H5pyConverter
+from shared.keras_files import KerasFiles
+from tests.fakes.hdf5 import Hdf5InProcess
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -182,6 +184,35 @@ def test_what_keras_writes_of_a_network_predicts_the_same(built, verdicts, folde
 def test_which_kinds_need_keras(built, folder, name):
     content = (folder / name / "model.keras").read_bytes()
     assert (H5pyConverter().to_h5(content) is None) is (name in LEFT_TO_KERAS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_kind_is_refused_when_it_is_taken_in(built, folder, name):
+    files = KerasFiles(Hdf5InProcess())
+    built[name].save(folder / name / "own.h5")
+    with (folder / name / "model.keras").open("rb") as archive, (folder / name / "own.h5").open("rb") as h5:
+        reports = [files.archive(archive), files.h5(h5)]
+    assert [(report.class_name, report.findings) for report in reports] == [(type(built[name]).__name__, ())] * 2
+
+
+def test_networks_whose_weights_or_assets_are_of_other_kinds_are_not_refused(tmp_path):
+    import keras
+
+    layers = keras.layers
+    words = layers.TextVectorization(max_tokens=9, output_sequence_length=4)
+    words.adapt(["one two", "two / three"])
+    scaled = layers.Normalization()
+    scaled.adapt(np.ones((4, 3)))
+    small = keras.Sequential([keras.Input((3,)), scaled, layers.Dense(2, dtype="bfloat16"), layers.Dropout(0.5)])
+    network = keras.Sequential([keras.Input((1,), dtype="string"), words, layers.Embedding(9, 2), layers.Flatten()])
+    files = KerasFiles(Hdf5InProcess())
+    for name, one in (("small", small), ("words", network)):
+        one.save(tmp_path / f"{name}.keras")
+        one.save_weights(tmp_path / f"{name}.weights.h5")
+        with (tmp_path / f"{name}.keras").open("rb") as file:
+            assert files.archive(file, may_have_assets=True).findings == ()
+        with (tmp_path / f"{name}.weights.h5").open("rb") as file:
+            assert files.h5(file).findings == ()
 
 
 def test_every_kind_is_tried(built):

@@ -43,7 +43,7 @@ def peak():
     with open("/proc/self/status") as status:
         return int(status.read().partition("VmHWM:")[2].split()[0]) * 1024
 
-reading = _Reading(Store(), None, "00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000001")
+reading = _Reading(Store(), None, None, "00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000001")
 before = peak()
 found = reading.read(pieces(), IjsonParser())
 assert len(found["models"]) == n_models

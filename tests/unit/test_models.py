@@ -1,10 +1,9 @@
 """The rules of trained models, on fakes."""
 
 import hashlib
-import io
 import json
-import zipfile
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,11 +19,14 @@ from shared.publication import run_prefix
 from shared.records.sessions import SessionStatus
 from shared.records.training import ModelStatus, Run, TrainedModel
 from tests.factories import BOB, a_caller, a_uuid
+from tests.hostile_hdf5 import HOSTILE, external
 from tests.training_factories import (
     H5_MAGIC,
     TrainingBench,
+    a_keras_archive,
     a_model_file_content,
     a_table,
+    an_hdf5_file,
     another_trainers_manifest,
     publish_manifest,
 )
@@ -228,49 +230,111 @@ def test_a_pickle_of_another_trainer_is_flagged_whatever_its_manifest_says():
     assert model.files[0].loads_code
 
 
-def a_keras_manifest(bench: TrainingBench, session: str, layer: dict) -> dict:
-    """Write a network of one layer and return a manifest with it."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("metadata.json", "{}")
-        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}}))
-        archive.writestr("model.weights.h5", "x")
-    content = buffer.getvalue()
+def a_keras_manifest(bench: TrainingBench, session: str, form: str, content: bytes, **fields: Any) -> dict:
+    """Write a Keras file and return a manifest with a model of it, and with another model that is in order."""
     run_id = a_uuid()
     document = another_trainers_manifest(session, run_id)
-    document["models"][0]["framework"] = "keras"
-    stored = bench.artifacts.write(f"{run_prefix(session, run_id)}n.keras", content, "application/zip")
-    document["models"][0]["files"][0] |= {
-        "format": "keras",
+    stored = bench.artifacts.write(f"{run_prefix(session, run_id)}n.{form}", content, "application/zip")
+    file = document["models"][0]["files"][0] | {
+        "format": form,
         "object": stored.name,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    return document
+    network = document["models"][0] | {"name": "network", "framework": "keras", "files": [file]} | fields
+    return document | {"models": [network, *document["models"]]}
+
+
+def h5_with_layer(**layer: object) -> bytes:
+    config = json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}})
+    return an_hdf5_file(lambda file: file.attrs.update({"model_config": config}))
+
+
+VOCABULARY = {"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}}
+PROGRAM = {"class_name": "TFSMLayer", "config": {"filepath": "model"}}
+LISTED = "config.layers[0].config.vocabulary"
+HARMFUL = {
+    "keras vocabulary": (
+        "keras",
+        a_keras_archive(VOCABULARY),
+        "config.layers[0].config.vocabulary",
+        "outside_reference",
+    ),
+    "keras program": ("keras", a_keras_archive(PROGRAM), "config.layers[0]", "saved_model"),
+    "keras member": ("keras", a_keras_archive(**{"../escape": "x"}), "$", "members"),
+    "keras no weights": ("keras", a_keras_archive(**{"model.weights.h5": "x"}), "model.weights.h5:/", "not_hdf5"),
+    "h5 vocabulary": ("h5", h5_with_layer(**VOCABULARY), LISTED, "outside_reference"),
+    "h5 program": ("h5", h5_with_layer(**PROGRAM), "config.layers[0]", "saved_model"),
+    "h5 no document": (
+        "h5",
+        an_hdf5_file(lambda file: file.attrs.update({"model_config": "nothing"})),
+        "model_config",
+        "not_json",
+    ),
+    **{
+        f"keras {build.__name__}": (
+            "keras",
+            a_keras_archive(**{"model.weights.h5": an_hdf5_file(build)}),
+            f"model.weights.h5:{where}",
+            code,
+        )
+        for build, code, where in HOSTILE
+    },
+    **{f"h5 {build.__name__}": ("h5", an_hdf5_file(build), where, code) for build, code, where in HOSTILE},
+}
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_a_published_keras_file_that_does_harm_is_refused_with_what_and_where_and_the_rest_is_taken_in(name):
+    form, content, where, code = HARMFUL[name]
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    publish_manifest(bench.artifacts, a_keras_manifest(bench, session, form, content, findings=[{"code": "own"}]))
+    save(bench)
+    network, other = (next(one for one in models_of(bench) if one.name == n) for n in ("network", "gradient_boosting"))
+    assert (network.status, network.version, other.status) == (ModelStatus.REFUSED, None, ModelStatus.READY)
+    assert network.status_detail.endswith(f"({code})")
+    own, finding = network.published["findings"]
+    assert own == {"code": "own"}
+    assert finding["code"] == code
+    # Of two names of one thing either may be met first.
+    assert finding["where"] == f"n.{form}: {where}" or code == "link"
+    assert finding["where"].removeprefix(f"n.{form}: ") in network.status_detail
+    with pytest.raises(ModelUnavailableError):
+        download(bench, name="network", form=form)
+
+
+def test_a_harmful_file_stays_refused_where_its_recording_was_killed_before_the_verdict(monkeypatch):
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    publish_manifest(bench.artifacts, a_keras_manifest(bench, session, "h5", an_hdf5_file(external)))
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.runs, "mark", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            save(bench)
+    assert {model.status for model in models_of(bench)} == {ModelStatus.PENDING}
+    save(bench)
+    (network,) = [model for model in models_of(bench) if model.name == "network"]
+    assert network.status is ModelStatus.REFUSED
+    assert "external_dataset" in network.status_detail
 
 
 @pytest.mark.parametrize(
-    "layer",
+    ("form", "content"),
     [
-        {"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
-        {"class_name": "TFSMLayer", "config": {"filepath": "model"}},
+        ("keras", a_keras_archive({"class_name": "Lambda", "config": {}})),
+        ("h5", h5_with_layer(class_name="Lambda", config={})),
     ],
 )
-def test_a_published_network_that_reaches_for_other_places_is_refused(layer):
+def test_a_published_network_with_code_in_it_is_flagged(form, content):
     bench = TrainingBench()
     session = bench.a_session(a_table())
-    publish_manifest(bench.artifacts, a_keras_manifest(bench, session, layer))
-    with pytest.raises(ManifestInvalidError, match=r"config\.layers\[0\]"):
-        save(bench)
-    assert bench.models().of_session(a_caller(), "weather") == []
-
-
-def test_a_published_network_with_code_in_it_is_flagged():
-    bench = TrainingBench()
-    session = bench.a_session(a_table())
-    publish_manifest(bench.artifacts, a_keras_manifest(bench, session, {"class_name": "Lambda", "config": {}}))
-    (model,) = save(bench)
-    assert model.files[0].loads_code
+    publish_manifest(bench.artifacts, a_keras_manifest(bench, session, form, content))
+    save(bench)
+    (network,) = [model for model in models_of(bench) if model.name == "network"]
+    assert network.status is ModelStatus.READY
+    assert network.files[0].loads_code
+    assert [finding["code"] for finding in network.published["findings"]] == ["lambda"]
 
 
 def altered(path: str, value: object):

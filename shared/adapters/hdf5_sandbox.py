@@ -1,0 +1,199 @@
+"""`Hdf5Reader` and `KerasConverter` whose every look at HDF5 is a process of its own (shared/adapters/hdf5_process.py).
+
+This process opens no HDF5 of others: the library may crash over it, or worse. It hands out the file's bytes as they are
+asked for, in blocks that are kept for a while, so that of a file of gigabytes only what describes it is fetched.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections import OrderedDict
+from typing import BinaryIO, Final
+
+from shared.adapters import hdf5_process
+from shared.adapters.hdf5_process import ANSWER, ASK, FRAME, MOST_ASKED_BYTES
+from shared.adapters.python_path import places_of
+from shared.errors import InternalError
+from shared.keras_archives import MAX_CONFIG_BYTES, ArchiveFinding
+from shared.keras_files import Hdf5Contents
+
+# [blocks] that one look fetches, of a megabyte each: a network of a thousand layers needs two for each.
+MAX_BLOCKS: Final = 4_096
+# [blocks] that are kept.
+_KEPT_BLOCKS: Final = 32
+_BLOCK_BYTES: Final = 1 << 20
+# [bytes] of an answer: a configuration as JSON in JSON, and a file that a model of the largest size gives.
+_MOST_CONTENTS_BYTES: Final = 12 * MAX_CONFIG_BYTES
+_MOST_H5_BYTES: Final = 512 << 20
+# Without a sign [s]; longer than its 60 s of CPU take on a machine that is shared.
+SILENCE_S: Final = 200
+_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
+_PROGRAM: Final = """
+import os, sys
+sys.path[:] = sys.argv[1].split(os.pathsep)
+from shared.adapters.hdf5_process import main
+main(sys.argv[2], int(sys.argv[3]))
+"""
+
+
+class Hdf5Sandbox:
+    """Starts a process for each file.
+
+    Args:
+        silence_s: After which a process is ended.
+    """
+
+    def __init__(self, silence_s: float = SILENCE_S) -> None:
+        self._silence_s = silence_s
+
+    def contents(self, file: BinaryIO, start: int, n_bytes: int) -> Hdf5Contents:
+        """Look at the HDF5 file that begins at `start` of another file.
+
+        Raises:
+            UnavailableError: The other file cannot be read just now.
+            InternalError: The process could not do its work, whatever the file.
+        """
+        try:
+            return _read_contents(self._run("contents", file, start, n_bytes, _MOST_CONTENTS_BYTES))
+        except _EndedError as error:
+            return Hdf5Contents(error.finding)
+
+    def to_h5(self, archive: bytes) -> bytes | None:
+        """Return the HDF5 file of a `.keras` archive, or None if that takes Keras."""
+        try:
+            content = self._run("to_h5", io.BytesIO(archive), 0, len(archive), _MOST_H5_BYTES)
+        except _EndedError:
+            return None
+        # Its writer may have been taken over by what it read.
+        is_plain = content.startswith(_MAGIC) and self.contents(io.BytesIO(content), 0, len(content)).finding is None
+        return content if is_plain else None
+
+    def _run(self, task: str, file: BinaryIO, start: int, n_bytes: int, most_bytes: int) -> bytes:
+        """Let a process do a task, and return its answer."""
+        command = [sys.executable, "-I", "-c", _PROGRAM, places_of(hdf5_process), task, str(n_bytes)]
+        process = subprocess.Popen(  # noqa: S603 - our own program and our own paths
+            command,
+            # Threads of numpy's would not be sealed with the others.
+            env={"OPENBLAS_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+        )
+        try:
+            answer = self._serve(process, _Blocks(file, start, n_bytes), most_bytes)
+        finally:
+            process.kill()
+            status = process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+        if answer is not None:
+            return answer
+        if status == -signal.SIGXCPU:
+            raise _EndedError("too_expensive", "Reading it takes longer than it may.")
+        if status < 0:
+            raise _EndedError("crashed", f"Reading it ended the process with {signal.Signals(-status).name}.")
+        raise InternalError(f"The process that reads HDF5 ended with status {status} and without an answer.")
+
+    def _serve(self, process: subprocess.Popen[bytes], blocks: _Blocks, most_bytes: int) -> bytes | None:
+        """Give a process what it asks for, until it answers; None if it ends before."""
+        assert process.stdin is not None  # noqa: S101 - for the type checker: they were asked for as pipes
+        assert process.stdout is not None  # noqa: S101 - as above
+        os.set_blocking(process.stdin.fileno(), False)
+        while (frame := self._receive(process.stdout.fileno(), FRAME.size)) is not None:
+            kind, start, n_bytes = FRAME.unpack(frame)
+            if kind == ANSWER and n_bytes <= most_bytes:
+                return self._receive(process.stdout.fileno(), n_bytes)
+            if kind != ASK or n_bytes > MOST_ASKED_BYTES:
+                raise _EndedError("crashed", "Reading it made the process ask for what it cannot have.")
+            self._send(process.stdin.fileno(), blocks.read(start, n_bytes))
+        return None
+
+    def _receive(self, pipe: int, n_bytes: int) -> bytes | None:
+        content = bytearray()
+        while len(content) < n_bytes:
+            self._wait(pipe, select.POLLIN)
+            piece = os.read(pipe, min(n_bytes - len(content), MOST_ASKED_BYTES))
+            if not piece:
+                return None
+            content += piece
+        return bytes(content)
+
+    def _send(self, pipe: int, content: bytes) -> None:
+        view = memoryview(content)
+        try:
+            while view:
+                self._wait(pipe, select.POLLOUT)
+                view = view[os.write(pipe, view) :]
+        except BrokenPipeError:
+            # It has ended; how, its status says.
+            return
+
+    def _wait(self, pipe: int, event: int) -> None:
+        poll = select.poll()
+        poll.register(pipe, event)
+        if not poll.poll(self._silence_s * 1000):
+            raise _EndedError("too_expensive", "Reading it takes longer than it may.")
+
+
+class _EndedError(Exception):
+    def __init__(self, code: str, message: str) -> None:
+        self.finding = ArchiveFinding(code, message, "/", is_refused=True)
+        super().__init__(message)
+
+
+class _Blocks:
+    """A part of a file, of which the blocks that were read last are kept."""
+
+    def __init__(self, file: BinaryIO, start: int, n_bytes: int) -> None:
+        self._file = file
+        self._start = start
+        self._n_bytes = n_bytes
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._n_fetched = 0
+
+    def read(self, start: int, n_bytes: int) -> bytes:
+        """Return bytes that all lie in the part."""
+        if start + n_bytes > self._n_bytes:
+            raise _EndedError("crashed", "Reading it made the process ask for what it cannot have.")
+        end = start + n_bytes
+        pieces = [self._block(number) for number in range(start // _BLOCK_BYTES, -(-end // _BLOCK_BYTES))]
+        at = start % _BLOCK_BYTES
+        return b"".join(pieces)[at : at + n_bytes]
+
+    def _block(self, number: int) -> bytes:
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        self._n_fetched += 1
+        if self._n_fetched > MAX_BLOCKS:
+            raise _EndedError("too_expensive", f"What describes it is spread over more than {MAX_BLOCKS} MiB.")
+        self._file.seek(self._start + number * _BLOCK_BYTES)
+        block = self._file.read(min(_BLOCK_BYTES, self._n_bytes - number * _BLOCK_BYTES))
+        self._kept[number] = block
+        if len(self._kept) > _KEPT_BLOCKS:
+            self._kept.popitem(last=False)
+        return block
+
+
+def _read_contents(answer: bytes) -> Hdf5Contents:
+    """Make a record of an answer. Its writer read a file of a stranger, so it is believed in form only."""
+    try:
+        found = json.loads(answer)
+        finding, config = found["finding"], found["config"]
+        if finding is None:
+            return Hdf5Contents(None, config if isinstance(config, str) else None)
+        code, message, where = (str(finding[name]) for name in ("code", "message", "where"))
+        return Hdf5Contents(ArchiveFinding(code, message, where, is_refused=True))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return Hdf5Contents(
+            ArchiveFinding("crashed", "Reading it left no answer that can be read.", "/", is_refused=True)
+        )
