@@ -9,8 +9,9 @@ from typing import Any
 
 from shared import errors
 from shared.api import answers
-from shared.api.requests import models, publishing, results, sessions, training, uploads
-from shared.results import CHART_FORMATS, TABLE_FORMATS
+from shared.api.requests import charts, models, publishing, results, sessions, training, uploads
+from shared.drawings import CHART_FORMATS
+from shared.results import TABLE_FORMATS
 
 # What is refused in the same way everywhere.
 COMMON_ERRORS: tuple[type[errors.ServiceError], ...] = (
@@ -282,7 +283,7 @@ OPERATIONS: Mapping[str, Operation] = {
         tag="Data set",
         summary="Describe the columns",
         description="Statistics, a histogram and a thinned-out series for each column of the session's tables.",
-        query=results.PlotColumns,
+        query=charts.PlotColumns,
         answers={200: answers.PlotVariables},
         refuses=(errors.SessionNotFoundError, errors.DataSetError, errors.StorageUnavailableError),
     ),
@@ -290,7 +291,7 @@ OPERATIONS: Mapping[str, Operation] = {
         tag="Results",
         summary="Read or draw charts",
         description="Of the newest completed run: as data, or one of them drawn. A stored picture is a 302.",
-        query=results.DrawChart,
+        query=charts.DrawChart,
         answers={200: answers.Visualizations},
         files=tuple(CHART_FORMATS.values()),
         redirects=True,

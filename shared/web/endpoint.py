@@ -73,23 +73,6 @@ class Reply:
         return cls(302, {}, {"Location": url, "Cache-Control": "no-store"})
 
     @classmethod
-    def file(cls, content: bytes, content_type: str, name: str, tag: str) -> "Reply":
-        """Answer with a file, which a browser saves or shows as a picture and never takes for a page.
-
-        Args:
-            name: Of ASCII letters, digits, dots and dashes.
-            tag: Changes when the content does; the client's copy may be used again after asking with it.
-        """
-        headers = {
-            "Content-Type": content_type,
-            "Content-Disposition": f'attachment; filename="{name}"',
-            "Content-Security-Policy": "default-src 'none'; sandbox",
-            "ETag": f'"{tag}"',
-            "Cache-Control": "private, no-cache",
-        }
-        return cls(200, {}, headers, content)
-
-    @classmethod
     def unchanged(cls, tag: str) -> "Reply":
         """Say that the client's copy is still right."""
         return cls(304, {}, {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"})
@@ -180,6 +163,25 @@ class Call:
     def has_copy(self, tag: str) -> bool:
         """Say whether the client has what the tag stands for (If-None-Match)."""
         return bool(self.request.if_none_match.contains_weak(tag))
+
+    def file(self, make: Callable[[], bytes], content_type: str, name: str, tag: str) -> Reply:
+        """Answer with a file, which a browser saves or shows as a picture and never takes for a page.
+
+        Args:
+            make: Makes it; only called if the client has no copy.
+            name: Of ASCII letters, digits, dots and dashes.
+            tag: Changes when the content does; the client's copy may be used again after asking with it.
+        """
+        if self.has_copy(tag):
+            return Reply.unchanged(tag)
+        headers = {
+            "Content-Type": content_type,
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "ETag": f'"{tag}"',
+            "Cache-Control": "private, no-cache",
+        }
+        return Reply(200, {}, headers, make())
 
 
 def _refuse_constant(name: str) -> None:

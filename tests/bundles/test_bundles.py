@@ -141,6 +141,7 @@ def test_sources_of_a_bundle_take_less_than_100_kib(bundles):
     ("function", "absent"),
     [
         ("get-session", ("shared/training.py", "shared/pickles.py", "shared/adapters/reference_trainer.py")),
+        ("scalers", ("shared/drawings.py", "shared/chart_templates.py", "shared/adapters/gcs.py")),
         ("create-upload", ("shared/training.py", "shared/adapters/supabase_training.py")),
         ("list-models", ("shared/adapters/reference_trainer.py", "shared/adapters/keras_models.py")),
     ],
