@@ -7,6 +7,7 @@ so a changed function is another object. What only people read stays here.
 """
 
 import ast
+import functools
 import hashlib
 import io
 import json
@@ -14,7 +15,7 @@ import os
 import sys
 import tokenize
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ def bundle_of(name: str, entry: Mapping[str, Any], tree: Path = REPOSITORY) -> B
     return Bundle(name, dict(sorted(files.items())))
 
 
+@functools.cache
 def as_deployed(source: bytes) -> bytes:
     """Return Python source without comments and without the docstrings of modules and functions, a third of an archive.
 
@@ -117,7 +119,7 @@ def imported_modules(source: Path, tree: Path = REPOSITORY) -> set[Path]:
 
 
 def _imports(source: Path, tree: Path) -> Iterator[Path]:
-    for node in _imported_at_run_time(ast.parse(source.read_bytes())):
+    for node in _imports_of(source.read_bytes()):
         names = [alias.name for alias in node.names]
         modules = names if isinstance(node, ast.Import) else [node.module or ""]
         if isinstance(node, ast.ImportFrom):
@@ -134,6 +136,11 @@ def _imports(source: Path, tree: Path) -> Iterator[Path]:
                 package = tree / parent / "__init__.py"
                 if parent != Path() and package.is_file():
                     yield package
+
+
+@functools.cache
+def _imports_of(source: bytes) -> Sequence[ast.Import | ast.ImportFrom]:
+    return list(_imported_at_run_time(ast.parse(source)))
 
 
 def _imported_at_run_time(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:

@@ -1,22 +1,18 @@
-"""Functions that draw: plot_variables, visualizations. Rules: shared/variables.py, shared/drawings.py."""
+"""The function visualizations. Rules: shared/drawings.py."""
 
 import os
 from functools import cache
 
-from shared.adapters.gcs import GcsObjectStore
-from shared.adapters.pandas_tables import PandasTableReader
 from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase import SupabaseDatabase
 from shared.adapters.supabase_results import SupabaseResults
 from shared.adapters.supabase_sessions import SupabaseSessions
-from shared.adapters.supabase_uploads import SupabaseUploads
 from shared.adapters.vega_charts import VegaCharts
-from shared.api.requests.charts import DrawChart, PlotColumns
+from shared.api.requests.charts import DrawChart
 from shared.drawings import ChartService, Drawing
 from shared.records.results import ResultKind
 from shared.results import JSON, ResultService
-from shared.settings import buckets, storage_settings, supabase_settings
-from shared.variables import VariableService
+from shared.settings import storage_settings, supabase_settings
 from shared.web.endpoint import Call, Reply, endpoint
 from shared.web.results_json import items_json
 
@@ -39,24 +35,6 @@ def picture_signer() -> GcsUrlSigner:
     """Build what signs addresses of stored pictures; charts need none."""
     storage = storage_settings(os.environ)
     return GcsUrlSigner(storage, storage.artifacts_bucket)
-
-
-@cache
-def variables() -> VariableService:
-    """Build the service that reads data sets."""
-    database = SupabaseDatabase(supabase_settings(os.environ))
-    store = GcsObjectStore(buckets(os.environ).uploads)
-    return VariableService(SupabaseSessions(database), SupabaseUploads(database), PandasTableReader(store))
-
-
-@endpoint
-def plot_variables(call: Call) -> Reply:
-    """GET /plot-variables/{session_id}: statistics, a histogram and a thinned-out series for columns."""
-    query = call.query(PlotColumns)
-    session_id = call.path["session_id"]
-    files = variables().describe(call.caller, session_id, query.get("points"), query.get("columns"))
-    names = list(dict.fromkeys(column["name"] for file in files for column in file["columns"]))
-    return Reply(200, {"session_id": session_id, "files": files, "variables": names})
 
 
 @endpoint

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared import errors
 from shared.api import answers
-from shared.api.requests import charts, models, publishing, results, sessions, training, uploads
+from shared.api.requests import charts, models, publishing, results, sessions, training, uploads, variables
 from shared.drawings import CHART_FORMATS
 from shared.results import TABLE_FORMATS
 
@@ -283,7 +283,7 @@ OPERATIONS: Mapping[str, Operation] = {
         tag="Data set",
         summary="Describe the columns",
         description="Statistics, a histogram and a thinned-out series for each column of the session's tables.",
-        query=charts.PlotColumns,
+        query=variables.PlotColumns,
         answers={200: answers.PlotVariables},
         refuses=(errors.SessionNotFoundError, errors.DataSetError, errors.StorageUnavailableError),
     ),

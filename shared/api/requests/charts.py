@@ -1,4 +1,4 @@
-"""What callers send about charts and variables."""
+"""What callers send about charts."""
 
 from typing import Annotated, NotRequired, TypedDict
 
@@ -6,19 +6,6 @@ from shared.api.types import Keywords
 from shared.chart_templates import DEFAULT_WIDTH, THEMES, WIDTHS
 from shared.drawings import CHART_FORMATS, DEFAULT_SCALE, SCALES
 from shared.results import JSON
-from shared.variables import DEFAULT_POINTS, POINTS
-
-
-class PlotColumns(TypedDict):
-    """Query of GET /plot-variables/{session_id}.
-
-    Attributes:
-        points: Of each series at most.
-        columns: Names with commas between them, as in a line of CSV; all columns without it.
-    """
-
-    points: NotRequired[Annotated[int, Keywords(minimum=POINTS[0], maximum=POINTS[1], default=DEFAULT_POINTS)]]
-    columns: NotRequired[Annotated[str, Keywords(minLength=1, examples=["x,y"])]]
 
 
 class DrawChart(TypedDict):
