@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { extend, textOf } from "../src/uploads/crc32c.js";
 import { crc32cOf } from "../src/uploads/hashing.js";
 
@@ -37,4 +37,23 @@ test("a file is summed piece by piece to the same", async () => {
   const content = Uint8Array.from({ length: (1 << 20) * 2 + 5 }, (_, at) => (at >>> 3) & 0xff);
   expect(await crc32cOf(new Blob([content]))).toBe(textOf(extend(0, content)));
   expect(await crc32cOf(new Blob([]))).toBe("AAAAAA==");
+});
+
+test.each([65_535, 65_536, 200_003])("%i bytes are summed the same way by WebAssembly and without", async (length) => {
+  const memory = Uint8Array.from({ length: length + 8 }, (_, at) => Math.imul(at, 0x9e3779b1) >>> 13);
+  const compiled = vi.spyOn(WebAssembly, "Module");
+  vi.resetModules();
+  const { extend: byProgram } = await import("../src/uploads/crc32c.js");
+  const sums = Array.from({ length: 8 }, (_, from) => byProgram(0x12345678, memory.subarray(from, from + length)));
+  expect(compiled).toHaveBeenCalledOnce();
+
+  // What a content security policy without `wasm-unsafe-eval` does.
+  compiled.mockImplementation(function () {
+    throw new WebAssembly.CompileError("forbidden");
+  });
+  vi.resetModules();
+  const { extend: byTables } = await import("../src/uploads/crc32c.js");
+  expect(Array.from({ length: 8 }, (_, from) => byTables(0x12345678, memory.subarray(from, from + length)))).toEqual(sums);
+  expect(compiled).toHaveBeenCalledTimes(2);
+  compiled.mockRestore();
 });
