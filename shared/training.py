@@ -10,10 +10,11 @@ import hashlib
 import json
 import math
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -52,6 +53,7 @@ from shared.records.training import (
 )
 from shared.records.uploads import DataFile, data_files
 from shared.tables import detect_format, read_head
+from shared.threads import RequestThreads
 from shared.training_requests import TableHead, read_training_fields, settle_request
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ if TYPE_CHECKING:
 HEAD_BYTES = 1 << 20
 # A model whose task has been silent this long may be taken up by another one.
 LEASE_S = 90
+# A thread extends the lease as often, so that a single step of the work may take longer, and two calls may fail.
+EXTENSIONS_PER_LEASE = 3
 REPORT_EVERY_S = 1.0
 # Below the time that the platform gives a task (functions/manifest.yaml), so that it ends with a reason.
 LONGEST_TRAINING_S = 25 * 60
@@ -270,7 +274,7 @@ class TrainingRunner:
 
     def _train_and_write(self, run: Run, model: TrainedModel, prefix: str, lease_token: str) -> dict[str, Any]:
         report = _Reporter(self._runs, model.id, lease_token, self._lease_s, self._clock)
-        with tempfile.TemporaryDirectory(prefix="training-") as folder:
+        with tempfile.TemporaryDirectory(prefix="training-") as folder, report.keeping_lease():
             outcome = self._trainer.train(
                 model.name,
                 read_training_request(run.request),
@@ -343,6 +347,34 @@ class _Reporter:
         self._curve = LearningCurve()
         self._progress = 0.0
         self._is_behind = False
+        # The work reports, and beside it the thread that extends the lease.
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def keeping_lease(self) -> Iterator[None]:
+        """Extend the lease until the work ends, or takes longer than it may."""
+        has_ended = threading.Event()
+        with RequestThreads(1) as pool:
+            pool.submit(self._extend, has_ended)
+            try:
+                yield
+            finally:
+                has_ended.set()
+
+    def _extend(self, has_ended: threading.Event) -> None:
+        while not has_ended.wait(self._lease_s / EXTENSIONS_PER_LEASE):
+            now = self._clock()
+            if now - self._started_at > LONGEST_TRAINING_S:
+                return
+            try:
+                with self._lock:
+                    self._report(now)
+            except (LeaseLostError, ModelNotFoundError):
+                # The work finds that out at its next report.
+                return
+            except ServiceError:
+                # There is time for another try.
+                continue
 
     def __call__(self, done: float, point: CurvePoint | None = None, /) -> None:
         """Note how much is done, 0 to 1.
@@ -352,11 +384,15 @@ class _Reporter:
             LeaseLostError: Another task has taken over, or the run was cancelled.
             ModelNotFoundError: The session is being deleted.
         """
+        now = self._clock()
+        with self._lock:
+            self._note(now, done, point)
+
+    def _note(self, now: float, done: float, point: CurvePoint | None) -> None:
         self._progress = min(max(done, 0.0), 1.0)
         if point is not None:
             self._curve.add(point)
             self._is_behind = True
-        now = self._clock()
         if now - self._started_at > LONGEST_TRAINING_S:
             raise DataSetError(
                 f"Training takes longer than {LONGEST_TRAINING_S // 60} minutes; send fewer rows or columns."
@@ -366,12 +402,12 @@ class _Reporter:
 
     def catch_up(self) -> None:
         """Note the last points of the curve, which came sooner after the ones before than is reported."""
-        if self._is_behind:
-            self._report(self._clock())
+        with self._lock:
+            if self._is_behind:
+                self._report(self._clock())
 
     def _report(self, now: float) -> None:
         self._reported_at = now
-        self._is_behind = False
         remaining_s = None
         if self._progress >= LEAST_KNOWN:
             remaining_s = math.ceil((now - self._started_at) * (1 - self._progress) / self._progress)
@@ -383,6 +419,7 @@ class _Reporter:
             curve=self._curve.document(),
             remaining_s=remaining_s,
         )
+        self._is_behind = False
 
 
 def _model_of(run: Run, model_id: str) -> TrainedModel:

@@ -2,12 +2,15 @@
 
 import gzip
 import json
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from shared.errors import (
+    DatabaseUnavailableError,
     DataSetError,
     InvalidFieldError,
     ModelBusyError,
@@ -24,7 +27,7 @@ from shared.manifests import ManifestIntake
 from shared.records.objects import model_prefix
 from shared.records.sessions import SessionStatus
 from shared.records.training import CurvePoint, ModelStatus, RunStatus, TrainingTask
-from shared.training import is_stalled
+from shared.training import LONGEST_TRAINING_S, _Reporter, is_stalled
 from tests.factories import ALICE, BOB, a_caller, a_uuid
 from tests.fakes.sessions import InMemorySessions
 from tests.training_factories import TrainingBench, a_table
@@ -382,6 +385,96 @@ def test_a_model_that_is_being_trained_is_busy_until_its_lease_runs_out():
     assert 0 < busy.value.retry_after_s <= 121
     bench.database.advance(seconds=121)
     assert bench.runner().run(model).status == "pending"
+
+
+class _Extended:
+    """A repository that says when a lease was extended, or fails to extend it so many times first.
+
+    Attributes:
+        extensions: Released once for each.
+        n_faults: That are still to come.
+    """
+
+    def __init__(self, runs: Any, n_faults: int = 0) -> None:
+        self._runs = runs
+        self.extensions = threading.Semaphore(0)
+        self.n_faults = n_faults
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runs, name)
+
+    def report(self, *arguments: Any, **fields: Any) -> None:
+        if self.n_faults:
+            self.n_faults -= 1
+            raise DatabaseUnavailableError
+        self._runs.report(*arguments, **fields)
+        self.extensions.release()
+
+    def wait(self) -> None:
+        assert self.extensions.acquire(timeout=60)
+
+
+def a_long_step(bench: TrainingBench, step: Callable[[], None]) -> str:
+    """Let training a model have one step without any report; return the model's id."""
+    bench.a_session(a_table())
+    model = bench.start(models=["random_forest"]).models[0].id
+    bench.trainer.while_training = step
+    return model
+
+
+@pytest.mark.parametrize("n_faults", [0, 1])
+def test_one_step_longer_than_the_lease_keeps_it(n_faults):
+    bench = TrainingBench()
+    runs = _Extended(bench.runs, n_faults)
+
+    def step() -> None:
+        for _ in range(3):
+            runs.wait()
+            with pytest.raises(ModelBusyError):
+                bench.runner().run(model)
+            # It has run out, if nobody extends it.
+            bench.database.advance(seconds=2)
+        runs.wait()
+
+    model = a_long_step(bench, step)
+    # By a clock that stands still, the work itself reports nothing.
+    result = bench.runner(runs=runs, lease_s=1, clock=lambda: 0.0).run(model)
+    assert (result.status, bench.trainer.trained) == ("pending", ["random_forest"])
+
+
+@pytest.mark.parametrize("fault", [None, DataSetError("No."), Killed()])
+def test_the_thread_that_extends_a_lease_ends_with_the_work(fault):
+    bench = TrainingBench()
+    runs = _Extended(bench.runs)
+    before = threading.active_count()
+
+    def step() -> None:
+        runs.wait()
+        assert threading.active_count() == before + 1
+        if fault is not None:
+            raise fault
+
+    model = a_long_step(bench, step)
+    with pytest.raises(Killed) if isinstance(fault, Killed) else nullcontext():
+        bench.runner(runs=runs, lease_s=1, clock=lambda: 0.0).run(model)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("end", ["cancelled", "too long"])
+def test_the_lease_of_work_that_is_of_no_more_use_is_not_extended(end):
+    bench = TrainingBench()
+    bench.a_session(a_table())
+    model, token = bench.start(models=["random_forest"]).models[0].id, a_uuid()
+    bench.runs.claim(model, token, 1)
+    now = iter([0.0, 0.0, LONGEST_TRAINING_S + 1.0] if end == "too long" else [0.0] * 1000)
+    if end == "cancelled":
+        bench.service().cancel(a_caller(), "weather")
+    reporter = _Reporter(bench.runs, model, token, 1, lambda: next(now))
+    extending = threading.Thread(target=reporter._extend, args=(threading.Event(),), daemon=True)
+    extending.start()
+    extending.join(60)
+    assert not extending.is_alive()
+    assert list(now) == [] or end == "cancelled"
 
 
 def test_a_task_that_lost_its_lease_deletes_what_it_wrote_and_leaves_the_other_ones_files():
