@@ -2,9 +2,10 @@
 
 Schemathesis calls every operation with what the description allows and with what it does not, and follows its links in
 chains. Each answer must be one that the description names, in its form, and no 5xx. The requests are the same in every
-run, and bounded.
+run, and bounded; TRAINSHED_REQUESTS=200 makes as many of each kind.
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ WITHOUT_ROUTE = {"health"}
 MANIFEST = yaml.safe_load((Path(__file__).parents[2] / "functions/manifest.yaml").read_text())
 OF_THE_QUEUE = {entry["target"] for entry in MANIFEST.values() if entry["caller"] == "task"}
 # Each with requests that are allowed, and as many that are not.
-REQUESTS_PER_OPERATION = 12
-CHAINS, LONGEST_CHAIN = 12, 8
+REQUESTS_PER_OPERATION = CHAINS = int(os.environ.get("TRAINSHED_REQUESTS", "12"))
+LONGEST_CHAIN = 8
 BOUNDED = settings(
     deadline=None,
     derandomize=True,

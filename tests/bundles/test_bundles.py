@@ -150,6 +150,36 @@ def test_a_bundle_holds_nothing_of_other_areas(bundles, function, absent):
     assert not set(absent) & set(bundles[function].files)
 
 
+def imported_in(source: str) -> tuple[set[str], set[str]]:
+    """Return what a file imports of `shared`, as files: where it runs, and where only a type checker looks."""
+    tree = ast.parse(source)
+    guarded = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    seen_by_type_checkers = {id(node) for guard in guarded for part in guard.body for node in ast.walk(part)}
+    found: tuple[set[str], set[str]] = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules = {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+        else:
+            continue
+        files = {f"{module.replace('.', '/')}.py" for module in modules if module.startswith("shared")}
+        found[id(node) in seen_by_type_checkers].update(file for file in files if (REPOSITORY / file).is_file())
+    return found
+
+
+@pytest.mark.parametrize("name", load_manifest())
+def test_a_bundle_holds_what_its_files_import_and_nothing_else(bundles, name):
+    """As read from what is in the archive, not by following main.py as the bundler does."""
+    files = {file: text.decode() for file, text in bundles[name].files.items() if file.endswith(".py")}
+    assert "main.py" in files
+    imported = set().union(*(imported_in(text)[0] for text in files.values()))
+    packages = {f"{parent}/__init__.py" for file in imported for parent in list(Path(file).parents)[:-1]}
+    assert set(files) == imported | packages | {"main.py"}
+
+
 def test_bundles_carry_no_protocols_and_those_that_start_often_no_records_of_training(bundles):
     contents = {name: set(zipfile.ZipFile(io.BytesIO(bundle.archive())).namelist()) for name, bundle in bundles.items()}
     assert {name for name, files in contents.items() if "shared/ports.py" in files} == set()

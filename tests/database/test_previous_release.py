@@ -52,6 +52,29 @@ def test_a_call_of_any_earlier_state_of_the_schema_still_fits(empty_database, tm
         earlier = now
 
 
+def what_is_answered(connection) -> dict[str, str]:
+    """Return the type of every column that code may read, and of what every function answers that it may call."""
+    rows = connection.execute(
+        """
+        select table_name || '.' || column_name, data_type from information_schema.columns
+        where table_schema = 'public'
+        union all select p.proname || '()', pg_get_function_result(p.oid) from pg_proc as p
+        where p.pronamespace = 'public'::regnamespace and has_function_privilege('service_role', p.oid, 'execute')
+        """
+    )
+    return dict(rows.fetchall())
+
+
+def test_what_code_of_any_earlier_state_reads_is_there_with_the_type_it_had(empty_database, tmp_path):
+    earlier: dict[str, str] = {}
+    for path in sorted(MIGRATIONS.glob("*.sql")):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+        migrate(empty_database, tmp_path)
+        now = what_is_answered(empty_database)
+        assert earlier.items() <= now.items(), (path.name, sorted(earlier.items() - now.items()))
+        earlier = now
+
+
 @pytest.mark.parametrize("path", sorted(MIGRATIONS.glob("*.sql")), ids=lambda path: path.stem)
 def test_no_migration_takes_away_what_code_may_call_or_read(path):
     """A function gets its next version beside it; a table or a column goes one release after its last reader."""

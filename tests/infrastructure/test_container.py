@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from container.app import HEAVY_GROUPS, load_manifest
+from container.app import HEAVY_GROUPS, load_manifest, routes_of
 from dev.home import REPOSITORY, STACK_ENVIRONMENT, free_ports
 from dev.processes import start_tied
 
@@ -91,6 +91,13 @@ def test_what_the_image_holds_serves_every_light_function(tmp_path, local_stack,
             assert client.post("/init-session", json={"sessionId": "from-a-container"}).status_code == 200
             assert client.get("/session/from-a-container").json()["data"]["status"] == "initialized"
             assert client.get("/nothing").status_code == 404
+            for name in ready:
+                for method, path in routes_of(load_manifest()[name]):
+                    answer = client.request(method, path.replace("{", "").replace("}", ""), json={})
+                    # By the function, whatever it thinks of the request; the container itself has these two answers.
+                    problem = answer.json() if "problem" in answer.headers["Content-Type"] else {}
+                    assert problem.get("code") not in {"not_found", "method_not_allowed"}, (name, answer.text)
+                    assert answer.status_code < 500, (name, answer.text)
     finally:
         process.terminate()
         process.communicate(timeout=60)

@@ -44,6 +44,18 @@ BROWSERS = {"anyone", "user", "user_or_service"}
 SECRETS = {"JWT_HS256_SECRET", "SUPABASE_SERVICE_KEY"}
 # Read where it is written: the log's project, the server's threads.
 BY_THE_PLATFORM = {"GOOGLE_CLOUD_PROJECT", "THREADS"}
+# Read where they are needed and not in shared/settings.py. Of these the deployment gives the project, and the key to who
+# has a database (the backend shows it too); Cloud Run gives K_..., the local stack the emulator's address, and who wants
+# traces OTEL_... (docs/observability.md).
+READ_ELSEWHERE = {
+    "GOOGLE_CLOUD_PROJECT",
+    "K_REVISION",
+    "K_SERVICE",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_SERVICE_NAME",
+    "STORAGE_EMULATOR_HOST",
+    "SUPABASE_SERVICE_KEY",
+}
 
 
 @functools.cache
@@ -142,3 +154,10 @@ def test_what_opens_files_of_strangers_has_no_key_and_no_right():
 def test_a_reader_that_nobody_names_here_is_found():
     functions = {name: value for name, value in vars(settings).items() if inspect.isfunction(value)}
     assert {name for name, value in functions.items() if "environ" in inspect.signature(value).parameters} == READERS
+
+
+def test_nothing_is_read_past_the_readers():
+    files = [path for folder in ("functions", "shared") for path in (REPOSITORY / folder).rglob("*.py")]
+    read = re.compile(r"(?:os\.environ(?:\.get\(|\[)|getenv\()\s*\"([^\"]+)\"")
+    found = {name for path in files if path.name != "settings.py" for name in read.findall(path.read_text())}
+    assert found == READ_ELSEWHERE
