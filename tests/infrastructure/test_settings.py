@@ -44,9 +44,9 @@ BROWSERS = {"anyone", "user", "user_or_service"}
 SECRETS = {"JWT_HS256_SECRET", "SUPABASE_SERVICE_KEY"}
 # Read where it is written: the log's project, the server's threads.
 BY_THE_PLATFORM = {"GOOGLE_CLOUD_PROJECT", "THREADS"}
-# Read where they are needed and not in shared/settings.py. Of these the deployment gives the project, and the key to who
-# has a database (the backend shows it too); Cloud Run gives K_..., the local stack the emulator's address, and who wants
-# traces OTEL_... (docs/observability.md).
+# Read where they are needed, not in shared/settings.py. Of these the deployment gives the project, and the key to who
+# has a database (the product's backend shows it too); Cloud Run gives K_..., the local stack the emulator's address,
+# and who wants traces OTEL_... (docs/observability.md).
 READ_ELSEWHERE = {
     "GOOGLE_CLOUD_PROJECT",
     "K_REVISION",
