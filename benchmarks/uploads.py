@@ -32,7 +32,7 @@ from benchmarks.measuring import (
     table_file,
 )
 from dev.home import REPOSITORY
-from shared.adapters.csv_rows import NumpyRowCounter
+from shared.adapters.csv_rows import CsvRowCounter
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase_sessions import SupabaseSessions
@@ -91,7 +91,7 @@ class Bench:
     def service(self, store: Any, **options: Any) -> UploadRules:
         database = self.stack.database
         return UploadRules(
-            SupabaseUploads(database), SupabaseSessions(database), store, self.signer, NumpyRowCounter(), **options
+            SupabaseUploads(database), SupabaseSessions(database), store, self.signer, CsvRowCounter(), **options
         )
 
     def compose_bare(self, chunks: Sequence[StoredObject], prefix: str) -> None:
@@ -357,7 +357,7 @@ def count(pieces: Iterator[bytes]) -> int:
         yield head
         yield from pieces
 
-    return NumpyRowCounter().count(plain_pieces(all_pieces(), table_format), table_format.delimiter)
+    return CsvRowCounter().count(plain_pieces(all_pieces(), table_format), table_format.delimiter)
 
 
 def plan(_: Bench, __: Path) -> list[Figure]:

@@ -82,6 +82,9 @@ def bundle_of(name: str, entry: Mapping[str, Any], tree: Path = REPOSITORY) -> B
     }
     for path in modules:
         files[path.relative_to(tree).as_posix()] = as_deployed(path.read_bytes())
+        # WebAssembly text goes with the Python module of its name, which runs it.
+        if (text := path.with_suffix(".wat")).is_file():
+            files[text.relative_to(tree).as_posix()] = text.read_bytes()
     return Bundle(name, dict(sorted(files.items())))
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from shared.adapters.csv_rows import NumpyRowCounter
+from shared.adapters.csv_rows import CsvRowCounter
 from shared.chunks import SignedChunk
 from shared.records.callers import Caller, CallerKind
 from shared.records.objects import StoredObject
@@ -118,7 +118,7 @@ class Bench:
             InMemorySessions(self.database),
             store or self.store,
             self.signer,
-            NumpyRowCounter(),
+            CsvRowCounter(),
             least_chunk_bytes=CHUNK_BYTES,
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from shared.adapters.csv_rows import NumpyRowCounter
+from shared.adapters.csv_rows import CsvRowCounter
 from shared.checksums import combine_crc32c, encode_crc32c
 from shared.errors import ObjectExistsError, ObjectNotFoundError
 from shared.records.objects import StoredObject, chunk_name
@@ -98,7 +98,7 @@ def main() -> None:
     database.subscriptions[ALICE] = Subscription()
     InMemorySessions(database).init(ALICE, "large", {})
     signer = InMemorySigner(InMemoryObjectStore())
-    rules = UploadRules(InMemoryUploads(database), InMemorySessions(database), store, signer, NumpyRowCounter())
+    rules = UploadRules(InMemoryUploads(database), InMemorySessions(database), store, signer, CsvRowCounter())
     name = "large.csv" if is_table else "large.bin"
     upload, _, _ = rules.create(ALICE, {"sessionId": "large", "fileName": name, "size": SIZE_BYTES})
     peaks["create"] = peak_bytes()

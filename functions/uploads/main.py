@@ -10,7 +10,7 @@ import os
 from functools import cache
 from typing import Any
 
-from shared.adapters.csv_rows import NumpyRowCounter
+from shared.adapters.csv_rows import CsvRowCounter
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase import SupabaseDatabase
@@ -65,7 +65,7 @@ def upload_service() -> UploadService:
 @cache
 def assembly_service() -> AssemblyService:
     """Build the service that assembles and finalizes."""
-    return AssemblyService(SupabaseUploads(database()), SupabaseSessions(database()), store(), NumpyRowCounter())
+    return AssemblyService(SupabaseUploads(database()), SupabaseSessions(database()), store(), CsvRowCounter())
 
 
 @cache

@@ -29,6 +29,7 @@ HEAVY = (
     "tensorflow",
     "tsdownsample",
     "urllib3",
+    "wasmtime",
     "yaml",
 )
 WEB = ("flask", "werkzeug")

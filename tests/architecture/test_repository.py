@@ -2,12 +2,44 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from container.app import HEAVY_GROUPS, load_manifest
+
 ROOT = Path(__file__).resolve().parents[2]
+GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+
+
+def packages_of(group: str) -> set[str]:
+    """Return the names that a group of pyproject.toml asks for, also through others."""
+    found: set[str] = set()
+    for item in GROUPS[group]:
+        if isinstance(item, dict):
+            found |= packages_of(item["include-group"])
+        else:
+            found.add(re.split(r"[\[=<>~!; ]", item, maxsplit=1)[0].lower().replace("_", "-"))
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements/*.txt")), ids=lambda path: path.stem)
+def test_compiled_requirements_have_what_their_group_asks_for_and_nothing_it_no_longer_does(path):
+    text = path.read_text()
+    asked_for = rf"^([a-z0-9.-]+)==(?:(?!^\S).)*\(pyproject\.toml:{path.stem}\)"
+    direct = re.findall(asked_for, text, re.MULTILINE | re.DOTALL)
+
+    assert set(direct) == packages_of(path.stem)
+
+
+@pytest.mark.parametrize("function", sorted(load_manifest()))
+def test_the_image_that_serves_a_function_has_its_packages(function):
+    group = load_manifest()[function]["requirements"]
+    image = "container-training" if group in HEAVY_GROUPS else "container"
+
+    assert packages_of(group) <= packages_of(image)
 
 
 def test_checks_before_a_commit_have_the_versions_of_continuous_integration():

@@ -180,6 +180,12 @@ def test_a_bundle_holds_what_its_files_import_and_nothing_else(bundles, name):
     assert set(files) == imported | packages | {"main.py"}
 
 
+def test_the_counter_of_rows_goes_with_the_module_that_runs_it_and_nowhere_else(bundles):
+    for bundle in bundles.values():
+        assert ("shared/adapters/csv_rows.wat" in bundle.files) == ("shared/adapters/csv_rows.py" in bundle.files)
+    assert "shared/adapters/csv_rows.wat" in bundles["assemble-upload"].files
+
+
 def test_bundles_carry_no_protocols_and_those_that_start_often_no_records_of_training(bundles):
     contents = {name: set(zipfile.ZipFile(io.BytesIO(bundle.archive())).namelist()) for name, bundle in bundles.items()}
     assert {name for name, files in contents.items() if "shared/ports.py" in files} == set()

@@ -8,7 +8,7 @@ from typing import Any
 
 import google_crc32c
 
-from shared.adapters.csv_rows import NumpyRowCounter
+from shared.adapters.csv_rows import CsvRowCounter
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase_sessions import SupabaseSessions
@@ -47,9 +47,7 @@ class Services:
         storage = storage_settings(stack.functions_env)
         store = GcsObjectStore(storage.uploads_bucket)
         signer = GcsUrlSigner(storage, storage.uploads_bucket)
-        service = UploadRules(
-            upload_rows, session_rows, store, signer, NumpyRowCounter(), least_chunk_bytes=CHUNK_BYTES
-        )
+        service = UploadRules(upload_rows, session_rows, store, signer, CsvRowCounter(), least_chunk_bytes=CHUNK_BYTES)
         artifacts = GcsObjectStore(storage.artifacts_bucket)
         sessions = SessionService(session_rows, upload_rows, store, artifacts)
         return cls(service, sessions, upload_rows, session_rows, store)

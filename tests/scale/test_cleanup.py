@@ -7,7 +7,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from shared.adapters.csv_rows import NumpyRowCounter
+from shared.adapters.csv_rows import CsvRowCounter
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
@@ -37,7 +37,7 @@ def service(stack, owner, store, interruption=None):
     if interruption:
         uploads, store = interruption.wrap(uploads), interruption.wrap(store)
     return UploadRules(
-        uploads, SupabaseSessions(stack.database), store, InMemorySigner(InMemoryObjectStore()), NumpyRowCounter()
+        uploads, SupabaseSessions(stack.database), store, InMemorySigner(InMemoryObjectStore()), CsvRowCounter()
     )
 
 

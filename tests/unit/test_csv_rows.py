@@ -1,5 +1,6 @@
 import io
 import warnings
+from collections.abc import Iterable
 
 import pandas as pd
 import pytest
@@ -7,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.adapters import csv_rows
-from shared.adapters.csv_rows import NumpyRowCounter
+from shared.adapters.csv_rows import CsvRowCounter
 from shared.errors import DataSetError
 from shared.tables import TableFormat, plain_pieces
 
 
 def rows_of(content: bytes | str, delimiter: str = ",") -> int:
     plain = plain_pieces([content.encode() if isinstance(content, str) else content], TableFormat(encoding="utf-8-sig"))
-    return NumpyRowCounter().count(plain, delimiter)
+    return CsvRowCounter().count(plain, delimiter)
 
 
 def rows_of_pandas(content: bytes, delimiter: str = ",") -> int:
@@ -68,16 +69,7 @@ def test_rows_are_counted_as_pandas_counts_them(content):
 def test_where_the_pieces_end_makes_no_difference(content, size):
     pieces = [content[start : start + size] for start in range(0, len(content), size)]
 
-    assert NumpyRowCounter().count(pieces, ",") == NumpyRowCounter().count([content], ",")
-
-
-@given(content=tables(), block_bytes=st.sampled_from([1, 3, 64, 100]))
-def test_where_the_blocks_end_makes_no_difference(content, block_bytes):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_rows, "BLOCK_BYTES", block_bytes)
-        counted = rows_of(content)
-
-    assert counted == rows_of(content)
+    assert CsvRowCounter().count(pieces, ",") == CsvRowCounter().count([content], ",")
 
 
 # Text that no writer makes, and pandas reads nevertheless. Lone carriage returns are left out: before a delimiter or a
@@ -100,7 +92,41 @@ def test_odd_text_is_counted_or_refused_as_by_pandas(text):
         assert rows_of(text) == expected
 
 
-N_ROWS = 60_000
+def outcome(pieces: Iterable[bytes]) -> object:
+    """What comes of counting: the number, or what is said against the table."""
+    try:
+        return CsvRowCounter().count(pieces, ",")
+    except DataSetError as error:
+        return str(error), error.details
+
+
+# Long enough to be taken 64 bytes at a time, with all that makes the automaton take over, also for a moment.
+LONG_TEXT = st.lists(
+    st.sampled_from(
+        ["1,2,3\n"] * 6
+        + ["1,2,3\r\n", '"x",2,"3"\n', '1,"a\n, ""b"" c",3\n', "\n", " \n", "1\r2\r"]
+        + ['1"2,3\n', '5" \n', ',"",\n', "\r"]
+        + ["1,2,3\n" * 20, "x" * 70 + "\n", '"' + "y\n" * 40 + '"\n', "1,2\n"]
+        + ["1,2,3,4\n", "1,2", '"x"', '"', ","]
+    ),
+    min_size=10,
+    max_size=60,
+)
+# How it may end: well, or with a quote that is never closed.
+ENDS = st.sampled_from(["", "1,2", '1,"a\nb""c\nd', '"a\n""b' + "y\n" * 40, '1,""\n"z'])
+
+
+@settings(max_examples=1000, deadline=None)
+@given(texts=LONG_TEXT, end=ENDS, size=st.sampled_from([64, 65, 200]))
+def test_64_bytes_at_once_come_to_the_same_as_one_after_the_other(texts, end, size):
+    content = ("a,b,c\n1,2,3\n" + "".join(texts) + end).encode()
+    one_by_one = outcome(content[at : at + 50] for at in range(0, len(content), 50))
+
+    assert outcome(content[at : at + size] for at in range(0, len(content), size)) == one_by_one
+    assert outcome([content]) == one_by_one
+
+
+N_ROWS = 120_000
 
 
 @pytest.mark.parametrize("width", [2, 5, 40])
@@ -112,8 +138,15 @@ def test_a_table_of_several_blocks_is_counted_as_pandas_counts_it(width, line_en
     ]
     content = line_end.join(",".join(cells) for cells in rows).encode()
 
-    assert len(content) > csv_rows.BLOCK_BYTES / 2
+    assert len(content) > csv_rows.MEMORY_BYTES
     assert rows_of(content) == rows_of_pandas(content) == N_ROWS - 1
+
+
+@pytest.mark.parametrize("n_before", range(64))
+def test_lines_after_an_odd_row_are_read_alike_wherever_it_lies(n_before):
+    content = ("a,b,c\n1,2,3\n" + "x" * n_before + '5" ,2\r\n1,2,3\n\n \n\n"4",5,6\n' + "1,2,3\n" * 20).encode()
+
+    assert rows_of(content) == rows_of_pandas(content) == 24
 
 
 @pytest.mark.parametrize("at", [2, 10_000, 59_999])
@@ -214,7 +247,7 @@ def test_a_cell_without_end_is_refused_before_it_fills_the_memory():
             yield b"x\n" * (1 << 15)
 
     with pytest.raises(DataSetError, match="more than 16 MiB"):
-        NumpyRowCounter().count(endless(), ",")
+        CsvRowCounter().count(endless(), ",")
     assert read < 20 << 20
 
 
@@ -224,7 +257,7 @@ def test_a_long_table_is_counted_with_bounded_memory():
         for _ in range(1000):
             yield b"1,2\n" * 1000
 
-    assert NumpyRowCounter().count(pieces(), ",") == 1_000_000
+    assert CsvRowCounter().count(pieces(), ",") == 1_000_000
 
 
 def test_an_error_of_the_source_passes_unchanged():
@@ -233,4 +266,4 @@ def test_an_error_of_the_source_passes_unchanged():
         raise ConnectionError("gone")
 
     with pytest.raises(ConnectionError, match="gone"):
-        NumpyRowCounter().count(pieces(), ",")
+        CsvRowCounter().count(pieces(), ",")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.adapters.csv_rows import NumpyRowCounter
+from shared.adapters.csv_rows import CsvRowCounter
 from shared.errors import DataSetError
 from shared.tables import TableFormat, describe_columns, detect_format, is_table, plain_pieces, read_ahead, read_head
 
@@ -20,7 +20,7 @@ def detected(content: bytes, name: str = "hours.csv") -> TableFormat:
 
 def counted(content: bytes, table_format: TableFormat, size: int = 5) -> int:
     pieces = [content[start : start + size] for start in range(0, len(content), size)]
-    return NumpyRowCounter().count(plain_pieces(pieces, table_format), table_format.delimiter)
+    return CsvRowCounter().count(plain_pieces(pieces, table_format), table_format.delimiter)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.adapters.csv_rows import NumpyRowCounter
+from shared.adapters.csv_rows import CsvRowCounter
 from shared.assembly import LEASE_S
 from shared.chunks import LARGEST_LEGACY_CHUNK_BYTES, MIB
 from shared.errors import (
@@ -108,7 +108,7 @@ class TestCreate:
             InMemorySessions(bench.database),
             bench.store,
             bench.signer,
-            NumpyRowCounter(),
+            CsvRowCounter(),
         )
         upload, _, _ = service.create(ALICE, upload_fields(**fields))
         return upload
