@@ -19,19 +19,20 @@ from tests.local_stack import LocalStack
 
 MIB = 1 << 20
 GIB = 1 << 30
+_MARKS = {True: "[green]yes[/green]", False: "[red]no[/red]", None: ""}
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of the table: a measured value, what it is compared with, and what it must reach."""
+    """One row of the table: a measured value, what it is compared with, and what it must reach, if anything."""
 
     what: str
     measured: str
     peer: str
     result: str
     limit: str
-    reached: bool
+    reached: bool | None
 
 
 def running_stack() -> LocalStack:
@@ -57,7 +58,7 @@ def show(title: str, figures: Sequence[Figure]) -> None:
             figure.peer,
             figure.result,
             figure.limit,
-            "[green]yes[/green]" if figure.reached else "[red]no[/red]",
+            _MARKS[figure.reached],
         )
     Console(width=None if sys.stdout.isatty() else 170).print(table)
 

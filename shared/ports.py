@@ -35,12 +35,19 @@ class SessionRepository(Protocol):
         """Create the session, or return the one the owner already has under this name."""
 
     def page(
-        self, caller: Caller, *, limit: int, after: PageKey | None = None, user_id: str | None = None
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        after: PageKey | None = None,
+        user_id: str | None = None,
+        search: str = "",
     ) -> list[Session]:
         """Return up to `limit` sessions, newest first, that follow `after`.
 
         Args:
             user_id: Only this user's; a service caller sees everybody's without it.
+            search: Only those with this in their id, or in their title (`title` of the metadata), in either case.
         """
 
     def get(self, caller: Caller, session_id: str) -> Session:

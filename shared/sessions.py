@@ -34,6 +34,7 @@ LONGEST_METADATA_CHARACTERS = 16_384
 DEEPEST_METADATA_LEVELS = 64
 LARGEST_PAGE = 200
 DEFAULT_PAGE = 50
+LONGEST_SEARCH_CHARACTERS = 200
 # An escaped NUL in JSON; an even number of backslashes before it are backslashes themselves.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -87,16 +88,20 @@ class SessionService:
         name = _existing_name(session_id)
         return self._sessions.get(caller, name), self._uploads.of_session(caller, name)
 
-    def page(self, caller: Caller, *, limit: int, page_token: str, user_id: str | None) -> SessionPage:
+    def page(
+        self, caller: Caller, *, limit: int, page_token: str, user_id: str | None, search: str = ""
+    ) -> SessionPage:
         """Return one page of sessions, newest first.
 
         Args:
             limit: At least 1; more than 200 is taken as 200.
             page_token: Of the page before, or empty.
             user_id: Whose sessions; only service callers may ask, and see everybody's without it.
+            search: What the id or the title of each has in it, in either case; empty for all. A service caller
+                searches the sessions of one user.
 
         Raises:
-            InvalidFieldError: A limit below 1, or a user id that is not allowed.
+            InvalidFieldError: A limit below 1, or a user id or a search that is not allowed.
             InvalidPageTokenError: A token this service has not made.
         """
         if limit < 1:
@@ -105,10 +110,16 @@ class SessionService:
             raise InvalidFieldError("user_id", "only service callers may read other users' sessions")
         if user_id is not None and not is_uuid(user_id):
             raise InvalidFieldError("user_id", "must be a uuid")
+        if len(search) > LONGEST_SEARCH_CHARACTERS or "\0" in search:
+            raise InvalidFieldError(
+                "search", f"must have at most {LONGEST_SEARCH_CHARACTERS} characters, none of them NUL"
+            )
+        if search and user_id is None and caller.kind is CallerKind.SERVICE:
+            raise InvalidFieldError("user_id", "must be given with a search")
         size = min(limit, LARGEST_PAGE)
         after = _read_page_token(page_token) if page_token else None
         # One more than asked for says whether there is another page.
-        found = self._sessions.page(caller, limit=size + 1, after=after, user_id=user_id)
+        found = self._sessions.page(caller, limit=size + 1, after=after, user_id=user_id, search=search)
         sessions = found[:size]
         return SessionPage(sessions, _page_token(sessions[-1]) if len(found) > size else "")
 

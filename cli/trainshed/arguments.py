@@ -117,9 +117,11 @@ def _add_sessions(commands: _Commands) -> None:
         "List your sessions, newest first, or show one.",
         "trainshed sessions",
         "trainshed sessions flights",
+        "trainshed sessions --search boiler",
         "trainshed sessions --json | jq -r '.[].session_id'",
     )
     sessions.add_argument("session", nargs="?", metavar="SESSION", help="show its files and uploads")
+    sessions.add_argument("--search", default="", metavar="TEXT", help="only those whose name or title has this in it")
     sessions.add_argument("--limit", type=_count, metavar="N", help="only the newest N")
     delete = commands.add(
         "delete",

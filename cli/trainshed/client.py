@@ -116,16 +116,17 @@ class Client:
             body["metadata"] = dict(metadata)
         return cast("NewSession", self._call("POST", "/init-session", json=body, repeatable=True))
 
-    def list_sessions(self, *, limit: int = 50, page_token: str = "") -> SessionPage:
-        """Return one page of the user's sessions, newest first."""
-        parameters = {"limit": str(limit), "page_token": page_token} if page_token else {"limit": str(limit)}
+    def list_sessions(self, *, limit: int = 50, page_token: str = "", search: str = "") -> SessionPage:
+        """Return one page of the user's sessions, newest first; with `search`, of those whose id or title has it."""
+        given = {"limit": str(limit), "page_token": page_token, "search": search}
+        parameters = {name: value for name, value in given.items() if value}
         return cast("SessionPage", self._call("GET", "/list-sessions", params=parameters, repeatable=True))
 
-    def sessions(self) -> Iterator[Session]:
-        """Yield all sessions of the user, newest first, page by page."""
+    def sessions(self, *, search: str = "") -> Iterator[Session]:
+        """Yield all sessions of the user, newest first, page by page; with `search`, those whose id or title has it."""
         page_token = ""
         while True:
-            page = self.list_sessions(page_token=page_token)
+            page = self.list_sessions(page_token=page_token, search=search)
             yield from page["sessions"]
             page_token = page["next_page_token"]
             if not page_token:

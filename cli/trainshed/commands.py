@@ -203,13 +203,13 @@ def _sessions(context: Context) -> Any:
     with context.client() as client:
         if context.options.session:
             return client.get_session(context.options.session)
-        return list(islice(client.sessions(), context.options.limit))
+        return list(islice(client.sessions(search=context.options.search), context.options.limit))
 
 
 def _show_sessions(answer: Any) -> list[RenderableType]:
     if isinstance(answer, dict):
         return [*session_tables(answer)]  # type: ignore[arg-type]  # what get_session returned
-    return [sessions_table(answer)] if answer else ["You have no sessions yet. Begin with: trainshed upload"]
+    return [sessions_table(answer)] if answer else ["No sessions found. Begin one with: trainshed upload"]
 
 
 def _delete(context: Context) -> Any:

@@ -85,12 +85,12 @@ export function createClient(place: Place, options: ClientOptions = {}) {
       init(sessionId: string, metadata?: api.Metadata, { signal }: CallOptions = {}): Promise<api.NewSession> {
         return http.call("init-session", { body: { sessionId, ...(metadata && { metadata }) }, signal });
       },
-      /** One page, newest first. */
+      /** One page, newest first; with `search`, of those whose id or title has it in it. */
       list(
-        { limit, pageToken }: { limit?: number; pageToken?: string } = {},
+        { limit, pageToken, search }: { limit?: number; pageToken?: string; search?: string } = {},
         { signal }: CallOptions = {},
       ): Promise<api.SessionPage> {
-        return http.call("list-sessions", { query: { limit, page_token: pageToken || undefined }, signal });
+        return http.call("list-sessions", { query: { limit, page_token: pageToken || undefined, search: search || undefined }, signal });
       },
       get(sessionId: string, { signal }: CallOptions = {}): Promise<api.SessionDetails> {
         return http.call("get-session", { path: { session_id: sessionId }, signal });

@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * List sessions
-         * @description Newest first, in pages. The product's backend, calling with the secret key, may give `user_id`.
+         * @description Newest first, in pages; with `search`, those whose id or title has it in it. The product's backend, calling with the secret key, may give `user_id`.
          */
         get: operations["list_sessions"];
         put?: never;
@@ -2319,7 +2319,9 @@ export interface operations {
                 limit?: number;
                 /** @description `next_page_token` of the page before. */
                 page_token?: string;
-                /** @description Whose sessions; for the product's backend, which sees everybody's without it. */
+                /** @description Only sessions whose id, or title in `metadata`, has this in it, in either case. */
+                search?: string;
+                /** @description Whose sessions; for the product's backend, which sees everybody's without it and searches only with it. */
                 user_id?: string;
             };
             header?: never;

@@ -34,6 +34,7 @@ afterEach(() => void Object.assign(BACKOFF, before));
 describe("requests", () => {
   test.each([
     ["GET", "/list-sessions?limit=2", () => client.sessions.list({ limit: 2 })],
+    ["GET", "/list-sessions?search=50%25+%26+more", () => client.sessions.list({ search: "50% & more" })],
     ["GET", "/list-sessions?page_token=a%26b", () => client.sessions.list({ pageToken: "a&b" })],
     ["GET", "/session/a%3Ab%2Fc", () => client.sessions.get("a:b/c")],
     ["POST", "/session/s/delete", () => client.sessions.remove("s")],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { dateTicks, extent, linear, numberTicks, padded } from "../src/charts/scale";
+import { around, dateTicks, extent, linear, numberTicks, padded } from "../src/charts/scale";
 
 function texts(ticks: readonly { text: string }[]): string[] {
   return ticks.map(({ text }) => text);
@@ -33,6 +33,13 @@ describe("ticks", () => {
   it("of large numbers are short", () => {
     expect(texts(numberTicks([0, 40_000], 2))).toEqual(["0", "20k", "40k"]);
     expect(texts(numberTicks([0, 3e6], 3))).toEqual(["0", "1M", "2M", "3M"]);
+  });
+
+  it("of whole numbers are whole, also around a single one", () => {
+    expect(texts(numberTicks([1, 2], 8, true))).toEqual(["1", "2"]);
+    expect(texts(numberTicks(around([7, 7], true), 8, true))).toEqual(["6", "7", "8"]);
+    expect(texts(numberTicks([0, 1000], 4, true))).toEqual(["0", "500", "1000"]);
+    expect(numberTicks([3, 3], 4, true)).toEqual([]);
   });
 
   it("of an empty domain are none", () => {

@@ -49,12 +49,16 @@ def init_session(call: Call) -> Reply:
 
 @endpoint
 def list_sessions(call: Call) -> Reply:
-    """GET /list-sessions?limit&page_token: the caller's sessions, newest first."""
+    """GET /list-sessions?limit&page_token&search: the caller's sessions, newest first."""
     query = call.query(ListSessions)
     # A limit beyond any list is no mistake: it is taken as the largest page.
     limit = read_number_text(query.get("limit", str(DEFAULT_PAGE)), "limit", least=-(10**18), most=10**18)
     page = service().page(
-        call.caller, limit=limit, page_token=query.get("page_token", ""), user_id=query.get("user_id")
+        call.caller,
+        limit=limit,
+        page_token=query.get("page_token", ""),
+        user_id=query.get("user_id"),
+        search=query.get("search", ""),
     )
     sessions = [_session_json(session) for session in page.sessions]
     return Reply(200, {"sessions": sessions, "count": len(sessions), "next_page_token": page.next_page_token})

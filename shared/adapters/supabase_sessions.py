@@ -1,5 +1,6 @@
 """`SessionRepository` on Supabase."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -25,7 +26,13 @@ class SupabaseSessions:
         )
 
     def page(
-        self, caller: Caller, *, limit: int, after: PageKey | None = None, user_id: str | None = None
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        after: PageKey | None = None,
+        user_id: str | None = None,
+        search: str = "",
     ) -> list[Session]:
         """Return up to `limit` sessions, newest first."""
         filters = {"order": "created_at.desc,id.desc", "limit": str(limit)}
@@ -37,6 +44,9 @@ class SupabaseSessions:
             at = after.created_at.isoformat()
             filters["created_at"] = f"lte.{at}"
             filters["or"] = f'(created_at.lt."{at}",id.lt.{after.id})'
+        if search:
+            pattern = _pattern(search)
+            filters["and"] = f"(or(session_id.imatch.{pattern},metadata->>title.imatch.{pattern}))"
         filters["deleting_at"] = "is.null"
         return [read_session(row) for row in self._database.select(caller, "sessions", _COLUMNS, **filters)]
 
@@ -67,6 +77,15 @@ class SupabaseSessions:
         """Return (owner, session_id) of deletions that were begun and not finished."""
         rows = self._database.call("deletions_to_finish_v1", max_age_hours=max_age_hours, limit=limit)
         return [(row["owner"], row["session_id"]) for row in rows]
+
+
+def _pattern(text: str) -> str:
+    """Return the quoted regular expression of a text as it stands.
+
+    PostgREST's patterns of LIKE cannot have an asterisk in them: it makes each a percent sign.
+    """
+    literal = re.sub(r"([^\w\s])", r"\\\1", text)
+    return '"' + literal.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def read_session(row: Mapping[str, Any]) -> Session:

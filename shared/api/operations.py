@@ -109,7 +109,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "list_sessions": Operation(
         tag="Sessions",
         summary="List sessions",
-        description="Newest first, in pages. The product's backend, calling with the secret key, may give `user_id`.",
+        description="Newest first, in pages; with `search`, those whose id or title has it in it. The product's"
+        " backend, calling with the secret key, may give `user_id`.",
         query=sessions.ListSessions,
         answers={200: answers.SessionPage},
         refuses=(errors.InvalidPageTokenError,),

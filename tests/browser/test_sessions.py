@@ -38,14 +38,22 @@ def test_many_sessions_come_by_pages_and_are_searched_through(open_tab, newcomer
     expect(rows(tab)).to_have_count(50)
     expect(rows(tab).first).to_contain_text("run-054")
 
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url) if "search=" in request.url else None)
     tab.page.get_by_role("searchbox").fill("boiler 1")
     expect(rows(tab)).to_have_count(6)
     tab.see("6 found")
+    # Among them one of the oldest, which had not been loaded.
+    expect(rows(tab).last).to_contain_text("run-001")
+    assert len(asked) == 1
     tab.page.get_by_role("searchbox").fill("no such thing")
     expect(tab.heading("Nothing found")).to_be_visible()
     tab.page.get_by_role("searchbox").fill("")
 
+    expect(rows(tab)).to_have_count(50)
+    tab.click("Show older")
     expect(rows(tab)).to_have_count(55)
+    tab.see("55 in all")
 
 
 def test_a_session_is_deleted_only_after_a_question(open_tab, session_of_alice, alice):

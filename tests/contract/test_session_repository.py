@@ -99,6 +99,43 @@ class TestPage:
 
         assert [*first, *second, *third] == made[::-1]
 
+    @pytest.mark.parametrize(
+        ("search", "found"),
+        [
+            ("", ["e", "d", "c", "boiler-2", "boiler-1"]),
+            ("BOILER", ["boiler-2", "boiler-1"]),
+            ("r-1", ["boiler-1"]),
+            ("100% of", ["c"]),
+            ("%", ["c"]),
+            ("0_0", []),
+            ("a*b", ["d"]),
+            ("*", ["d"]),
+            ('"x", (y) \\ {z}', ["d"]),
+            ("größe 😀", ["e"]),
+            ("r.1", []),
+            ("title", []),
+        ],
+    )
+    def test_a_search_finds_what_ids_and_titles_have_in_them_as_it_stands(self, backend, search, found):
+        alice, bob = backend.user(), backend.user()
+        titles = {"boiler-1": {}, "boiler-2": {"title": None}, "c": {"title": "100% of all"}}
+        titles |= {"d": {"title": 'a*b "x", (y) \\ {z}'}, "e": {"title": "größe 😀", "note": "boiler"}}
+        for name, metadata in titles.items():
+            backend.sessions.init(alice.user_id, name, metadata)
+        backend.sessions.init(bob.user_id, "boiler-3", {})
+
+        assert [session.session_id for session in backend.sessions.page(alice, limit=10, search=search)] == found
+
+    def test_pages_of_a_search_go_on_behind_each_other(self, backend):
+        alice = backend.user()
+        for name in ("a1", "b1", "a2", "b2", "a3"):
+            backend.sessions.init(alice.user_id, name, {})
+
+        first = backend.sessions.page(alice, limit=2, search="a")
+        second = backend.sessions.page(alice, limit=2, after=PageKey(first[-1].created_at, first[-1].id), search="a")
+
+        assert [session.session_id for session in [*first, *second]] == ["a3", "a2", "a1"]
+
     @pytest.mark.parametrize(("year", "n_found"), [(1, 0), (9999, 2)])
     def test_a_page_may_follow_any_moment(self, backend, year, n_found):
         alice = backend.user()

@@ -4,6 +4,7 @@ It follows infra/supabase/migrations statement by statement, so that quotas, lea
 they do there; tests/contract holds both to the same suite.
 """
 
+import json
 import threading
 import uuid
 from collections.abc import Mapping
@@ -127,6 +128,11 @@ class InMemoryDatabase:
             usage.processing_used = max(usage.processing_used - 1, 0)
 
 
+def _names(session: Session) -> tuple[str, str]:
+    title = session.metadata.get("title")
+    return session.session_id, "" if title is None else title if isinstance(title, str) else json.dumps(title)
+
+
 class InMemorySessions:
     """`SessionRepository` in memory."""
 
@@ -156,7 +162,13 @@ class InMemorySessions:
             return session
 
     def page(
-        self, caller: Caller, *, limit: int, after: PageKey | None = None, user_id: str | None = None
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        after: PageKey | None = None,
+        user_id: str | None = None,
+        search: str = "",
     ) -> list[Session]:
         # Row-level security: a user who asks for somebody else's sessions is shown none.
         owner = user_id or caller.user_id
@@ -167,6 +179,7 @@ class InMemorySessions:
                 if row.deleting_at is None
                 and (not owner or row.record.owner == owner)
                 and (caller.kind is CallerKind.SERVICE or row.record.owner == caller.user_id)
+                and any(search.lower() in text.lower() for text in _names(row.record))
                 and (after is None or (row.record.created_at, row.record.id) < (after.created_at, after.id))
             ]
         return sorted(found, key=lambda session: (session.created_at, session.id), reverse=True)[:limit]

@@ -101,6 +101,32 @@ class TestListSessions:
         assert [session["session_id"] for session in ours["sessions"]] == ["of-alice"]
         assert {session["session_id"] for session in everybodys["sessions"]} == {"of-alice", "of-bob"}
 
+    def test_a_search_finds_ids_and_titles_and_nobody_elses(self, alice, bob):
+        alice.init("boiler-1")
+        done(alice.post("/init-session", {"sessionId": "b2", "metadata": {"title": "The Boiler"}}))
+        alice.init("other")
+        bob.init("boiler-3")
+
+        found = done(alice.get("/list-sessions?search=BOILER&limit=1"))
+        rest = done(alice.get(f"/list-sessions?search=BOILER&page_token={found['next_page_token']}"))
+
+        assert [session["session_id"] for session in [*found["sessions"], *rest["sessions"]]] == ["b2", "boiler-1"]
+        assert rest["next_page_token"] == ""
+
+    @pytest.mark.parametrize("search", ["x" * 201, "a%00b"])
+    def test_a_search_that_nothing_can_have_in_it_is_refused(self, alice, search):
+        assert refused(alice.get(f"/list-sessions?search={search}"), 422, "invalid_field") == {"field": "search"}
+
+    def test_the_products_backend_searches_one_users_sessions(self, alice, api, local_stack):
+        alice.init("boiler-1")
+        headers = {"apikey": local_stack.supabase.service_key}
+
+        found = done(api.get(f"/list-sessions?search=boil&user_id={alice.caller.user_id}", headers=headers))
+        details = refused(api.get("/list-sessions?search=boil", headers=headers), 422, "invalid_field")
+
+        assert found["count"] == 1
+        assert details == {"field": "user_id"}
+
     def test_an_empty_page_token_begins_at_the_beginning(self, alice):
         alice.init()
 

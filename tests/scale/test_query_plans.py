@@ -180,6 +180,14 @@ def test_pages_of_sessions_are_read_in_the_order_of_an_index(plans):
         assert "Sort" not in seen, seen
 
 
+def test_a_search_reads_the_sessions_of_its_owner_by_index(plans):
+    found, seen = plans.of(lambda: plans.sessions.page(plans.one, limit=51, search="MANY-99"))
+
+    assert {session.session_id for session in found} >= {"many-99", "many-990"}
+    assert read_whole(seen) == []
+    assert re.search(r"Index Cond: .*user_id", seen), seen
+
+
 def test_a_service_reads_everybodys_sessions_in_the_order_of_an_index(plans):
     service = plans.stack.service()
     page, seen = plans.of(lambda: plans.sessions.page(service, limit=51))

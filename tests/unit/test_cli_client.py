@@ -188,6 +188,17 @@ def test_all_pages_of_sessions_are_read():
     assert dict(script.requests[1].url.params) == {"limit": "50", "page_token": "next"}
 
 
+def test_a_search_goes_with_every_page():
+    pages = [
+        success(sessions=[{"session_id": "b"}], count=1, next_page_token="next"),
+        success(sessions=[], count=0, next_page_token=""),
+    ]
+    script, client = make_client(*pages)
+    with client:
+        assert len(list(client.sessions(search="50% & more"))) == 1
+    assert [request.url.params["search"] for request in script.requests] == ["50% & more"] * 2
+
+
 class TestDownload:
     CONTENT = b"a model" * 1000
 

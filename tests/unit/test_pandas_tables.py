@@ -118,16 +118,40 @@ def test_a_table_beyond_the_limit_is_described_by_pieces_of_all_its_parts(monkey
 
 
 def test_a_histogram_counts_every_value_once():
-    a = column(describe(b"a\n" + b"".join(b"%d\n" % (row % 50) for row in range(2000)) + b'inf\n""\n'), "a")
+    a = column(describe(b"a\n" + b"".join(b"%f\n" % (row % 50 / 4) for row in range(2000)) + b'inf\n""\n'), "a")
     histogram = a["histogram"]
     assert sum(histogram["count"]) == 2000
     assert len(histogram["count"]) == 30
-    assert (histogram["from"][0], histogram["to"][-1]) == (0, 49)
+    assert (histogram["from"][0], histogram["to"][-1]) == (0, 12.25)
     assert histogram["from"][1:] == histogram["to"][:-1]
 
 
+@pytest.mark.parametrize(("n_numbers", "each"), [(6, 1), (50, 2), (91, 4)])
+def test_bins_of_whole_numbers_hold_equally_many_of_them(n_numbers, each):
+    a = column(describe(b"a\n" + b"".join(b"%d\n" % (row % n_numbers - 3) for row in range(20 * n_numbers))), "a")
+    histogram = a["histogram"]
+    assert histogram["from"] == [low - 0.5 for low in range(-3, n_numbers - 3, each)]
+    assert {high - low for low, high in zip(histogram["from"], histogram["to"], strict=True)} == {each}
+    assert sum(histogram["count"]) == 20 * n_numbers
+    assert set(histogram["count"][:-1]) == {20 * each}
+
+
+def test_a_histogram_of_one_whole_number_is_one_bar_around_it():
+    histogram = column(describe(b"a\n5\n5\n5\n5\n"), "a")["histogram"]
+    assert histogram == {"from": [4.5], "to": [5.5], "count": [4]}
+
+
 @pytest.mark.parametrize(
-    "values", [b"5\n5\n", b"1e308\n-1e308\n", b"1e-320\n2e-320\n", b"1.0\n1.0000000000000002\n", b"7\n"]
+    "values",
+    [
+        b"5\n5\n",
+        b"1e308\n-1e308\n",
+        b"1e-320\n2e-320\n",
+        b"1.0\n1.0000000000000002\n",
+        b"7\n",
+        b"9e15\n-9e15\n",
+        b"0\n2e15\n",
+    ],
 )
 def test_a_histogram_of_odd_numbers_is_whole_or_empty(values):
     histogram = column(describe(b"a\n" + values), "a")["histogram"]

@@ -7,7 +7,7 @@ import { service } from "../service";
 import { isDark } from "../theme";
 import { categories, column, numbers, seriesOf, type Column, type Series } from "./data";
 import { Frame, cut, useWidth, type Area, type AxisSpec } from "./frame";
-import { dateTicks, extent, numberTicks, padded, type Tick } from "./scale";
+import { around, dateTicks, extent, numberTicks, padded, type Tick } from "./scale";
 
 const HEIGHT = 260;
 const MOST_COLORS = 8;
@@ -56,8 +56,8 @@ function Drawn({ chart, sessionId, among }: { chart: Chart; sessionId: string; a
   }
 }
 
-function axis(of: Column, domain: readonly [number, number]): AxisSpec {
-  return { domain, title: of.title, ticks: (most) => (of.type === "date" ? dateTicks(domain, most) : numberTicks(domain, most)) };
+function axis(of: Column, domain: readonly [number, number], isWhole = false): AxisSpec {
+  return { domain, title: of.title, ticks: (most) => (of.type === "date" ? dateTicks(domain, most) : numberTicks(domain, most, isWhole)) };
 }
 
 function NoData() {
@@ -80,9 +80,11 @@ function LineChart({ chart }: { chart: Chart }) {
   const xFound = extent(xs);
   const yDomain = extent(ys);
   if (!xFound || !yDomain) return <NoData />;
-  const xDomain = xFound[0] === xFound[1] ? padded(xFound) : xFound;
+  // Steps and epochs: there is none between two.
+  const isWhole = x.type === "number" && xs.every((value) => value === null || Number.isInteger(value));
+  const xDomain = around(xFound, isWhole);
   const series = seriesOf(chart, xs.length);
-  const xAxis = names ? namedAxis(x.title, names, xDomain) : axis(x, xDomain);
+  const xAxis = names ? namedAxis(x.title, names, xDomain) : axis(x, xDomain, isWhole);
   const nearest = at === null ? null : nearestX(xs, xDomain[0] + at * (xDomain[1] - xDomain[0]));
   return (
     <>
@@ -285,11 +287,14 @@ export function Histogram({ label, from, to, heights, xTitle, yTitle, height }: 
   const most = extent(heights)?.[1];
   if (!xDomain || most === undefined) return <NoData />;
   const yDomain = [0, most * 1.04 || 1] as const;
+  // Bars of whole numbers begin and end between two of them.
+  const isWhole = [...from, ...to].every((edge) => edge === null || Number.isInteger(edge + 0.5));
+  const domain = around(xDomain, isWhole);
   return (
     <Frame
       label={label}
       height={height}
-      x={{ domain: xDomain[0] === xDomain[1] ? padded(xDomain) : xDomain, ticks: (n) => numberTicks(xDomain[0] === xDomain[1] ? padded(xDomain) : xDomain, n), ...(xTitle ? { title: xTitle } : {}) }}
+      x={{ domain, ticks: (n) => numberTicks(domain, n, isWhole), ...(xTitle ? { title: xTitle } : {}) }}
       y={{ domain: yDomain, ticks: (n) => numberTicks(yDomain, n), ...(yTitle ? { title: yTitle } : {}) }}
     >
       {(area) => (

@@ -30,9 +30,16 @@ export function padded([from, to]: readonly [number, number], share = 0.04): [nu
   return [from - span * share, to + span * share];
 }
 
-/** About `most` round values within a domain. */
-export function numberTicks([from, to]: readonly [number, number], most: number): Tick[] {
-  const step = roundStep((to - from) / Math.max(1, most));
+/** A domain as wide as its values are apart; around a single whole number, one on each side. */
+export function around([from, to]: readonly [number, number], isWhole: boolean): readonly [number, number] {
+  if (from !== to) return [from, to];
+  return isWhole ? [from - 1, to + 1] : padded([from, to]);
+}
+
+/** About `most` round values within a domain; between whole numbers there are none. */
+export function numberTicks([from, to]: readonly [number, number], most: number, isWhole = false): Tick[] {
+  const least = (to - from) / Math.max(1, most);
+  const step = roundStep(isWhole && least > 0 ? Math.max(1, least) : least);
   if (!Number.isFinite(step) || step <= 0) return [];
   const ticks: Tick[] = [];
   const first = Math.ceil(from / step - 1e-9);

@@ -1,8 +1,8 @@
 import type { Session, SessionStatus } from "@trainshed/client";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "../components/icons";
 import { Empty, FailureNotice, SkeletonRows, State } from "../components/parts";
-import { ago, count, counted, when } from "../format";
+import { ago, count, when } from "../format";
 import { NEW_SESSION, goTo, sessionAddress } from "../routes";
 import { service } from "../service";
 import { dropped, isClutter } from "../uploads/dropped";
@@ -10,9 +10,8 @@ import { titleOf } from "./names";
 import { bring } from "./new-session";
 
 const PAGE = 50;
-const LARGEST_PAGE = 200;
-// A search asks for at most five pages; whoever has more sessions is told how far it went, and may go on.
-const SEARCHED_AT_ONCE = 5 * LARGEST_PAGE;
+// Who types goes on typing: one request for the word, not one for each letter of it.
+const SEARCH_AFTER_MS = 250;
 const REFRESH_MS = 10_000;
 
 export const STATUS: Record<SessionStatus, { word: string; tone?: "busy" | "good" | "bad" }> = {
@@ -25,6 +24,8 @@ export const STATUS: Record<SessionStatus, { word: string; tone?: "busy" | "good
 };
 
 interface List {
+  /** What was asked for; everything without. */
+  search: string;
   sessions: Session[];
   next: string;
 }
@@ -35,46 +36,50 @@ export function SessionsPage() {
   const [error, setError] = useState<unknown>(null);
   const [search, setSearch] = useState("");
   const [busy, setBusy] = useState(false);
-  const [reach, setReach] = useState(SEARCHED_AT_ONCE);
-  const wanted = search.trim().toLowerCase();
-  const shown = list?.sessions.filter((session) => matches(session, wanted)) ?? [];
+  const wanted = search.trim();
+  const asked = useRef("");
+  asked.current = wanted;
+  const isSearching = list !== null && list.search !== wanted && !error;
 
   const load = async (): Promise<void> => {
     setError(null);
     try {
-      const page = await service().sessions.list({ limit: PAGE });
-      setList({ sessions: page.sessions, next: page.next_page_token });
+      const page = await service().sessions.list({ limit: PAGE, search: wanted });
+      // What was typed since then has a request of its own.
+      if (asked.current === wanted) setList({ search: wanted, sessions: page.sessions, next: page.next_page_token });
     } catch (reason) {
-      setError(reason);
+      if (asked.current === wanted) setError(reason);
     }
   };
-  const more = async (limit = PAGE): Promise<void> => {
+  const more = async (): Promise<void> => {
     if (!list?.next) return;
     setBusy(true);
     try {
-      const page = await service().sessions.list({ limit, pageToken: list.next });
+      const page = await service().sessions.list({ limit: PAGE, pageToken: list.next, search: list.search });
       const known = new Set(list.sessions.map(({ id }) => id));
-      setList({ sessions: [...list.sessions, ...page.sessions.filter(({ id }) => !known.has(id))], next: page.next_page_token });
+      const sessions = [...list.sessions, ...page.sessions.filter(({ id }) => !known.has(id))];
+      setList((now) => (now?.search === list.search ? { ...list, sessions, next: page.next_page_token } : now));
     } catch (reason) {
       setError(reason);
     }
     setBusy(false);
   };
 
-  useEffect(() => void load(), []);
-  const isSearching = wanted !== "" && Boolean(list?.next) && !error && (list?.sessions.length ?? 0) < reach;
-  // What one searches may be on a later page.
   useEffect(() => {
-    if (isSearching && !busy) void more(LARGEST_PAGE);
-  }, [isSearching, list, busy]);
+    const timer = setTimeout(() => void load(), list === null ? 0 : SEARCH_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [wanted]);
   useEffect(() => {
     const timer = setInterval(() => {
       const isBusy = list?.sessions.some(({ status }) => STATUS[status]?.tone === "busy");
-      if (!isBusy || document.hidden || list?.sessions.length !== Math.min(PAGE, list?.sessions.length ?? 0)) return;
-      void service().sessions.list({ limit: PAGE }).then((page) => setList({ sessions: page.sessions, next: page.next_page_token }), () => undefined);
+      if (!list || !isBusy || document.hidden || isSearching || list.sessions.length > PAGE) return;
+      void service().sessions.list({ limit: PAGE, search: list.search }).then(
+        (page) => setList((now) => (now === list ? { ...list, sessions: page.sessions, next: page.next_page_token } : now)),
+        () => undefined,
+      );
     }, REFRESH_MS);
     return () => clearInterval(timer);
-  }, [list]);
+  }, [list, isSearching]);
 
   return (
     <div
@@ -93,7 +98,7 @@ export function SessionsPage() {
         <a class="button primary" href={NEW_SESSION}><Icon name="plus" /> New session</a>
       </div>
       {error ? <div class="toolbar"><FailureNotice error={error} retry={() => void load()} /></div> : null}
-      {list === null ? (error ? null : <SkeletonRows rows={6} label="Loading the sessions" />) : list.sessions.length === 0 ? (
+      {list === null ? (error ? null : <SkeletonRows rows={6} label="Loading the sessions" />) : list.sessions.length === 0 && list.search === "" ? (
         <div class="panel">
           <Empty title="No sessions yet" act={<a class="button primary" href={NEW_SESSION}><Icon name="plus" /> New session</a>}>
             A session takes one data set from its files to trained models. Drop files anywhere on this page, or start here.
@@ -107,28 +112,24 @@ export function SessionsPage() {
               <input class="input search" type="search" aria-label="Search sessions" placeholder="Search by name" value={search} onInput={(event) => setSearch((event.currentTarget as HTMLInputElement).value)} />
             </div>
             <span class="hint" role="status">
-              {wanted ? `${count(shown.length)} found${isSearching ? ", still searching" : list.next ? ` among the newest ${count(list.sessions.length)}` : ""}` : list.next ? `The newest ${count(list.sessions.length)}` : `${count(list.sessions.length)} in all`}
+              {isSearching ? "Searching …" : `${list.next ? "The newest " : ""}${count(list.sessions.length)}${list.search ? " found" : list.next ? "" : " in all"}`}
             </span>
           </div>
-          {shown.length === 0 && !isSearching ? (
-            <div class="panel"><Empty title="Nothing found">{list.next ? `None of the newest ${counted(list.sessions.length, "session")}` : "No session"} has “{search.trim()}” in its name. Check the spelling, or search for a part of it.</Empty></div>
+          {list.sessions.length === 0 ? (
+            <div class="panel"><Empty title="Nothing found">No session has “{list.search}” in its name. Check the spelling, or search for a part of it.</Empty></div>
           ) : (
             <div class="panel table-box">
               <table class="table">
                 <thead>
                   <tr><th scope="col">Name</th><th scope="col">State</th><th scope="col" class="number">Rows</th><th scope="col" class="number wide-only">Created</th></tr>
                 </thead>
-                <tbody>{shown.map((session) => <Row key={session.id} session={session} />)}</tbody>
+                <tbody>{list.sessions.map((session) => <Row key={session.id} session={session} />)}</tbody>
               </table>
             </div>
           )}
           {list.next && !isSearching ? (
             <div class="toolbar" style={{ marginTop: "var(--s4)" }}>
-              {wanted ? (
-                <button type="button" class="button" onClick={() => setReach(list.sessions.length + SEARCHED_AT_ONCE)}>Search older</button>
-              ) : (
-                <button type="button" class="button" disabled={busy} onClick={() => void more()}>{busy ? "Loading …" : "Show older"}</button>
-              )}
+              <button type="button" class="button" disabled={busy} onClick={() => void more()}>{busy ? "Loading …" : "Show older"}</button>
             </div>
           ) : null}
         </>
@@ -151,8 +152,4 @@ function Row({ session }: { session: Session }) {
       <td class="number wide-only"><time dateTime={session.created_at} title={when(session.created_at)}>{ago(session.created_at)}</time></td>
     </tr>
   );
-}
-
-function matches(session: Session, wanted: string): boolean {
-  return wanted === "" || session.session_id.toLowerCase().includes(wanted) || titleOf(session).toLowerCase().includes(wanted);
 }

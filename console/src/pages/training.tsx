@@ -268,7 +268,7 @@ function LossCurve({ model }: { model: RunModel }) {
   const xDomain = extent(step);
   const yDomain = extent([...train, ...validation]);
   if (!xDomain || !yDomain) return null;
-  const x: AxisSpec = { domain: xDomain, ticks: (most) => numberTicks(xDomain, most).filter(({ value }) => Number.isInteger(value)), title: "step" };
+  const x: AxisSpec = { domain: xDomain, ticks: (most) => numberTicks(xDomain, most, true), title: "step" };
   const wide = padded(yDomain);
   const lines = [{ name: "training", values: train }, { name: "validation", values: validation }].filter(({ values }) => values.some((value) => value !== null));
   return (
