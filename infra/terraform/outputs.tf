@@ -4,14 +4,17 @@ output "artifacts_bucket" {
 }
 
 output "console_config" {
-  description = "What the web console is built with."
-  value = {
-    functions = {
-      for key, function in local.user_functions : key => google_cloudfunctions2_function.function[key].service_config[0].uri
-    }
-    publishableKey = var.supabase_publishable_key
-    supabaseUrl    = var.supabase_url
-  }
+  description = "The console's config.json: where this deployment's servers are."
+  value = merge(
+    {
+      supabaseUrl            = var.supabase_url
+      supabasePublishableKey = var.supabase_publishable_key
+    },
+    local.has_front_door ? { baseUrl = "https://${var.front_door_domain}" } : {},
+    local.has_front_door ? {} : {
+      urls = { for key, function in local.user_functions : key => google_cloudfunctions2_function.function[key].service_config[0].uri }
+    },
+  )
 }
 
 output "front_door" {
@@ -25,7 +28,7 @@ output "front_door" {
 }
 
 output "function_urls" {
-  description = "Address of each function that users call, by name: `urls` of the TypeScript and Python clients."
+  description = "Address of each function that users call, by name: `urls` of the TypeScript client."
   value = {
     for key, function in local.user_functions : key => google_cloudfunctions2_function.function[key].service_config[0].uri
   }

@@ -219,6 +219,16 @@ def test_a_first_deployment_takes_three_settings_and_the_two_keys_of_supabase():
     assert demanded == {"project", "region", "supabase_url", "supabase_publishable_key"}
 
 
+def test_the_console_gets_the_configuration_that_it_reads():
+    (output,) = [block for block in blocks() if block.address == "console_config"]
+    read = (REPOSITORY / "console/src/configuration.ts").read_text()
+    members = re.search(r"export interface Configuration \{(.*?)^\}", read, re.DOTALL | re.MULTILINE)
+    assert members
+    known = set(re.findall(r"^  (\w+)\??:", members[1], re.MULTILINE))
+    # The local stack alone has users that everybody may know.
+    assert set(re.findall(r"\b(\w+)\b *=(?!=|>)", str(output.body["value"]))) == known - {"people"}
+
+
 @pytest.mark.parametrize("kind", ["variable", "output"])
 def test_everything_that_is_set_or_given_out_says_what_it_is(kind):
     for block in blocks():
