@@ -1,7 +1,8 @@
 """Makes a release: `make release VERSION=0.2.0`, or with DRY_RUN=1 to see what it would do.
 
-From a clean main it dates "Unreleased" in CHANGELOG.md, sets the version in pyproject.toml, builds the bundles,
-commits and tags. Pushing is left to whoever runs it. The checks and tests are continuous integration's.
+From a clean main it dates "Unreleased" in CHANGELOG.md, sets the version of the service and of the Python client,
+builds the bundles, commits and tags. Pushing is left to whoever runs it. The checks and tests are continuous
+integration's.
 """
 
 import argparse
@@ -16,6 +17,8 @@ from dev.faults import StackError
 from dev.home import REPOSITORY
 
 _UNRELEASED = "## Unreleased\n"
+# Where the version stands, and how the line begins.
+_PLACES = {"pyproject.toml": "version", "cli/trainshed/version.py": "VERSION"}
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
@@ -69,14 +72,20 @@ def release(tree: Path, version: str, day: str, *, dry_run: bool) -> list[str]:
         StackError: It cannot be released; nothing has changed then.
     """
     demand_releasable(tree, version)
-    changelog, project = tree / "CHANGELOG.md", tree / "pyproject.toml"
-    new_changelog = dated(changelog.read_text(), version, day)
-    new_project = re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', project.read_text(), count=1)
-    steps = [f"CHANGELOG.md: {version} of {day}", f"pyproject.toml: version {version}", f"commit and tag v{version}"]
+    changelog = tree / "CHANGELOG.md"
+    new_texts = {changelog: dated(changelog.read_text(), version, day)}
+    for place, name in _PLACES.items():
+        text = (tree / place).read_text()
+        new_texts[tree / place] = re.sub(rf'(?m)^{name} = ".*"$', f'{name} = "{version}"', text, count=1)
+    steps = [
+        f"CHANGELOG.md: {version} of {day}",
+        *(f"{place}: version {version}" for place in _PLACES),
+        f"commit and tag v{version}",
+    ]
     if dry_run:
         return [f"would do: {step}" for step in steps]
-    changelog.write_text(new_changelog)
-    project.write_text(new_project)
+    for path, text in new_texts.items():
+        path.write_text(text)
     bundles = write_bundles(tree / "build/bundles")
     git(tree, "commit", "--quiet", "--all", "--message", f"Release {version}")
     git(tree, "tag", "--annotate", f"v{version}", "--message", f"Trainshed {version}")

@@ -44,6 +44,12 @@ def test_every_endpoint_of_a_file_is_in_the_manifest(source):
     assert found == {function.target for function in functions().values() if function.source == source}
 
 
+def test_import_linter_knows_every_area():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert set(layers[0].split(" | ")) == {f"functions.{function.source}" for function in functions().values()}
+
+
 def test_no_two_functions_share_a_target_or_a_route():
     targets = [function.target for function in functions().values()]
     routes = [

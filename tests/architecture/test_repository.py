@@ -42,12 +42,18 @@ def test_the_image_that_serves_a_function_has_its_packages(function):
     assert packages_of(group) <= packages_of(image)
 
 
-def test_checks_before_a_commit_have_the_versions_of_continuous_integration():
-    pinned = dict(re.findall(r"^([a-z0-9-]+)==([\d.]+)", (ROOT / "requirements/dev.txt").read_text(), re.MULTILINE))
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
-    found = {hook["repo"].rpartition("/")[2]: hook["rev"].removeprefix("v") for hook in hooks if "rev" in hook}
-
-    assert found == {"ruff-pre-commit": pinned["ruff"], "sqlfluff": pinned["sqlfluff"]}
+def test_checks_before_a_commit_are_some_of_those_of_continuous_integration():
+    """By the same programs, so in the same versions."""
+    made = (ROOT / "Makefile").read_text()
+    hooks = [
+        hook
+        for repo in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+        for hook in repo["hooks"]
+    ]
+    assert hooks
+    for hook in hooks:
+        # What pre-commit hands over by name is checked even where the project leaves it out, without this.
+        assert f"\t{hook['entry'].removesuffix(' --force-exclude')}" in made, hook["id"]
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING", "SECURITY", "docs/architecture", "docs/operations", "docs/keys"])

@@ -21,6 +21,8 @@ def tree(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "0.1.0"\n')
+    (tmp_path / "cli/trainshed").mkdir(parents=True)
+    (tmp_path / "cli/trainshed/version.py").write_text('"""Of the client."""\n\nVERSION = "0.1.0"\n')
     release.git(tmp_path, "add", ".")
     release.git(tmp_path, "commit", "--quiet", "--message", "Begin")
     release.git(tmp_path, "tag", "v0.1.0")
@@ -34,6 +36,7 @@ def test_a_release_is_dated_committed_and_tagged(tree):
     assert release.git(tree, "tag").split() == ["v0.1.0", "v0.2.0"]
     assert release.git(tree, "status", "--porcelain") == ""
     assert 'version = "0.2.0"' in (tree / "pyproject.toml").read_text()
+    assert 'VERSION = "0.2.0"' in (tree / "cli/trainshed/version.py").read_text()
     headings = re.findall("^## (.*)$", (tree / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings == ["Unreleased", f"0.2.0 - {DAY}", "0.1.0 - 2026-01-01"]
 
