@@ -156,6 +156,12 @@ def test_a_session_is_trained_and_its_results_are_read(api):
         ("pkl", True),
     }
     assert model["size"] == saved["total_size"] == sum(entry["size"] for entry in model["formats"])
+    lineage = model["lineage"]
+    assert (lineage["run_id"], lineage["request"]["target"]) == (run["run_id"], "y")
+    assert lineage["manifest"]["object"].endswith(f"/{run['run_id']}/manifest.json")
+    (table,) = lineage["data_set"]
+    assert (table["file_name"], table["size"], table["n_rows"]) == ("table0.csv", len(a_table(200)), 200)
+    assert table["sha256"] == hashlib.sha256(a_table(200)).hexdigest()
     (table,) = data(api.get(f"evaluation-tables/{session}"), 200)["evaluation_tables"]
     values = {(row["split"], row["metric"]): row["value"] for row in table["rows"]}
     assert len(values) == 6

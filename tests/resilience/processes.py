@@ -153,13 +153,15 @@ class _Deadly:
 
 
 def _patch_transports(deadly: _Deadly) -> None:
-    """Get beneath what the adapters speak HTTP with: urllib3, also within Cloud Storage's client, and the key sets'."""
+    """Get beneath what the adapters speak with: urllib3, also within Cloud Storage's client, the key sets', gRPC."""
     import urllib.request
 
+    import grpc._channel
     import urllib3.connectionpool
 
     exchange = urllib3.connectionpool.HTTPConnectionPool.urlopen
     urlopen = urllib.request.OpenerDirector.open
+    ask = grpc._channel._UnaryUnaryMultiCallable._blocking
 
     def exchange_one(pool: Any, method: str, url: str, *arguments: Any, **options: Any) -> Any:
         wait = options["timeout"]
@@ -172,6 +174,10 @@ def _patch_transports(deadly: _Deadly) -> None:
         name = f"GET {getattr(request, 'full_url', request)}"
         return deadly.call(name, (timeout, timeout), lambda: urlopen(director, request, data, timeout))
 
+    def ask_one(method: Any, request: Any, timeout: Any, *options: Any) -> Any:
+        return deadly.call(str(method._method), (timeout, timeout), lambda: ask(method, request, timeout, *options))
+
+    grpc._channel._UnaryUnaryMultiCallable._blocking = ask_one
     urllib3.connectionpool.HTTPConnectionPool.urlopen = exchange_one
     urllib.request.OpenerDirector.open = open_url
 

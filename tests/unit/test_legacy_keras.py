@@ -10,7 +10,9 @@ import pytest
 from shared.models import Choice
 from shared.records.training import ModelStatus
 from tests.factories import a_caller
+from tests.hostile_hdf5 import HOSTILE
 from tests.legacy_factories import LegacyBench, a_model_node
+from tests.training_factories import an_hdf5_file
 
 # Keras hands its tensors to numpy in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -132,6 +134,21 @@ def test_a_hostile_archive_is_refused_and_the_rest_is_taken_in(forged, network, 
     assert bad.status_detail.endswith(f"({code})")
     assert code in [finding["code"] for finding in bad.published["findings"]]
     assert good.status is ModelStatus.READY
+
+
+@pytest.mark.parametrize(("build", "code", "where"), HOSTILE)
+def test_an_archive_whose_weights_do_harm_is_refused_with_the_place_in_them(forged, build, code, where):
+    bench = LegacyBench()
+    bench.import_document({"bad": a_model_node(forged(**{"model.weights.h5": an_hdf5_file(build)}))})
+    bench.save()
+    bad = bench.by_path()["bad"]
+    assert (bad.status, bad.files) == (ModelStatus.REFUSED, ())
+    (finding,) = bad.published["findings"]
+    assert finding["code"] == code
+    # Of two names of one thing either may be met first.
+    assert finding["where"] == f"$: model.weights.h5:{where}" or code == "link"
+    assert bad.status_detail.endswith(f"({code})")
+    assert bench.artifacts.names() == []
 
 
 def test_a_network_with_code_in_it_is_flagged(keras):
