@@ -24,20 +24,6 @@ locals {
     key => "https://${var.name}-${key}-${data.google_project.project.number}.${var.region}.run.app"
   }
 
-  # One grant per function, bucket, action and prefix: { "abort-upload/uploads/delete chunks/" = {...} }.
-  grants = merge([
-    for key, function in local.functions : merge([
-      for bucket in keys(local.storage) : {
-        for right in try(function[bucket], []) : "${key}/${bucket}/${right}" => {
-          function = key
-          bucket   = bucket
-          action   = split(" ", right)[0]
-          prefix   = try(split(" ", right)[1], null)
-        }
-      }
-    ]...)
-  ]...)
-
   # What a signed address allows is what its signer may do: one signer per use (dev/rights.py has the same ones).
   signers = {
     artifacts   = { bucket = "artifacts", rights = ["read"] }
@@ -46,13 +32,32 @@ locals {
     uploads     = { bucket = "uploads", rights = ["create chunks/"] }
   }
 
-  signer_grants = merge([
-    for key, signer in local.signers : {
-      for right in signer.rights : "${key}/${right}" => {
-        signer = key
+  # Who may do what to objects, as the manifest and the signers say it: { bucket, rights, member } by account and bucket.
+  holders = merge(concat(
+    [for key, function in local.functions : {
+      for bucket in keys(local.storage) : "${key}/${bucket}" => {
+        bucket = bucket
+        rights = try(function[bucket], [])
+        member = google_service_account.function[key].member
+      }
+    }],
+    [for key, signer in local.signers : {
+      "sign-${key}/${signer.bucket}" = {
         bucket = signer.bucket
+        rights = signer.rights
+        member = google_service_account.signer[key].member
+      }
+    }],
+  )...)
+
+  # One grant per account, bucket, action and prefix: { "abort-upload/uploads/delete chunks/" = {...} }.
+  object_grants = merge([
+    for key, holder in local.holders : {
+      for right in holder.rights : "${key}/${right}" => {
+        bucket = holder.bucket
         action = split(" ", right)[0]
         prefix = try(split(" ", right)[1], null)
+        member = holder.member
       }
     }
   ]...)

@@ -73,33 +73,12 @@ resource "google_storage_bucket" "bucket" {
 }
 
 # Listing is asked of the bucket, so it cannot be bound to a prefix; it shows names, which are uuids.
-resource "google_storage_bucket_iam_member" "function" {
-  for_each = local.grants
+resource "google_storage_bucket_iam_member" "objects" {
+  for_each = local.object_grants
 
   bucket = google_storage_bucket.bucket[each.value.bucket].name
   role   = google_project_iam_custom_role.objects[each.value.action].id
-  member = google_service_account.function[each.value.function].member
-
-  dynamic "condition" {
-    for_each = each.value.prefix == null ? [] : [each.value.prefix]
-
-    content {
-      title = "${each.value.action} ${condition.value}"
-      expression = join("", [
-        "resource.name.startsWith(\"projects/_/buckets/",
-        google_storage_bucket.bucket[each.value.bucket].name,
-        "/objects/${condition.value}\")",
-      ])
-    }
-  }
-}
-
-resource "google_storage_bucket_iam_member" "signer" {
-  for_each = local.signer_grants
-
-  bucket = google_storage_bucket.bucket[each.value.bucket].name
-  role   = google_project_iam_custom_role.objects[each.value.action].id
-  member = google_service_account.signer[each.value.signer].member
+  member = each.value.member
 
   dynamic "condition" {
     for_each = each.value.prefix == null ? [] : [each.value.prefix]
