@@ -11,6 +11,7 @@ import os
 import resource
 import struct
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from shared.adapters.keras_h5 import H5pyConverter
@@ -23,8 +24,9 @@ from shared.keras_files import Hdf5Contents
 FRAME: Final = struct.Struct("<cQQ")
 ASK, ANSWER = b"r", b"a"
 MOST_ASKED_BYTES: Final = 1 << 20
-# Address space [bytes]: h5py and numpy map 200 MB by being imported.
-MAX_MEMORY_BYTES: Final = 1 << 30
+# Address space [bytes] beyond what h5py and numpy map by being imported; save-model has 1 GiB for all. A file is
+# converted in five times its memory.
+MAX_MEMORY_BYTES: Final = {"contents": 192 << 20, "to_h5": 448 << 20}
 MAX_CPU_S: Final = 60
 _LONGEST_TEXT: Final = 300
 _INPUT, _OUTPUT = 0, 1
@@ -32,13 +34,13 @@ _INPUT, _OUTPUT = 0, 1
 
 def main(task: str, n_bytes: int) -> None:
     """Do a task with a file of so many bytes, and answer: `contents` with JSON, `to_h5` with the file or nothing."""
+    _load_all()
     for limit, most in (
-        (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
+        (resource.RLIMIT_AS, _mapped_bytes() + MAX_MEMORY_BYTES[task]),
         (resource.RLIMIT_CPU, MAX_CPU_S),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (most, most))
-    _load_all()
     seal()
     file = io.BufferedReader(_AskedFile(n_bytes), MOST_ASKED_BYTES // 16)
     answer = _to_h5(file) if task == "to_h5" else json.dumps(asdict(contents_of(file, n_bytes))).encode()
@@ -77,6 +79,11 @@ def _to_h5(file: BinaryIO) -> bytes:
         return H5pyConverter().to_h5(file.read()) or b""
     except MemoryError:
         return b""
+
+
+def _mapped_bytes() -> int:
+    n_pages = Path("/proc/self/statm").read_text().split()[0]
+    return int(n_pages) * resource.getpagesize()
 
 
 def _load_all() -> None:

@@ -195,6 +195,15 @@ def test_a_sealed_process_can_do_nothing_but_calculate_and_answer(program):
     assert json.loads(contents(an_hdf5_file()).config) == [499999500000, []]
 
 
+def test_a_file_that_takes_more_memory_than_there_is_is_refused(program):
+    program(
+        "from shared.adapters import hdf5_process\n"
+        "hdf5_process.inspect_weights = lambda *_: bytes(400 << 20)\n"
+        "hdf5_process.main(sys.argv[2], int(sys.argv[3]))"
+    )
+    assert contents(an_hdf5_file()).finding.code == "too_large"
+
+
 def test_the_process_is_sealed_before_it_sees_the_file(program):
     # What it does with the file is what fails where it is not sealed.
     program(
