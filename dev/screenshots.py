@@ -6,6 +6,7 @@ Data and models are made for it as bob, so that the pages have something to show
 import math
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -30,6 +31,8 @@ OTHERS = ("cold-store", "pump-station", "wind-farm")
 MODELS = ["linear_regression", "random_forest", "dense_network"]
 STEP_MS = 120_000
 RESIDUALS = "section[aria-label=Residuals]"
+SOME_IN = re.compile(r"^[1-9]\d+(\.\d)? MB of 7")
+FIRST_CHART = "section:nth-of-type(2) figure:first-of-type"
 
 
 def main() -> None:
@@ -93,14 +96,10 @@ def take_pictures(browser: Browser, env: Mapping[str, str], folder: Path) -> Non
     dark = signed_in(browser, env, WIDE, dark=True)
     save(dark, "results-dark", f"sessions/{SESSION}/results", "figure svg", RESIDUALS)
     phone = signed_in(browser, env, PHONE, dark=False)
-    save(
-        phone,
-        "results-phone",
-        f"sessions/{SESSION}/results",
-        "figure svg",
-        "section:nth-of-type(2) figure:first-of-type",
-    )
+    save(phone, "results-phone", f"sessions/{SESSION}/results", "figure svg", FIRST_CHART)
     upload(phone, folder)
+    dark_phone = signed_in(browser, env, PHONE, dark=True)
+    save(dark_phone, "results-phone-dark", f"sessions/{SESSION}/results", "figure svg", FIRST_CHART)
 
 
 def signed_in(browser: Browser, env: Mapping[str, str], size: ViewportSize, *, dark: bool) -> Page:
@@ -142,7 +141,7 @@ def upload(page: Page, folder: Path) -> None:
     network.send("Network.emulateNetworkConditions", limits)
     page.goto(page.url.partition("#")[0] + f"#/sessions/{OTHERS[1]}")
     page.locator("[data-choose=files]").set_input_files([str(large)])
-    page.get_by_text("left").first.wait_for()
+    page.get_by_text(SOME_IN).first.wait_for()
     write(page, "upload-phone")
     page.get_by_role("button", name="Cancel boiler-2025.csv").click()
     page.locator("[data-file]").first.wait_for(state="detached")

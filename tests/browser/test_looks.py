@@ -117,6 +117,36 @@ def hostile_chart(kind):
     }
 
 
+def test_an_id_in_the_address_is_shown_and_never_run(open_tab):
+    tab = open_tab(strict=False)
+    tab.page.on("dialog", lambda dialog: tab.said.append(dialog.message))
+    tab.go_to_session("<img src=x onerror=alert(1)>\"'")
+
+    expect(tab.heading("There is no such session.")).to_be_visible()
+    assert tab.page.locator("main img, main script").count() == 0
+
+
+def test_a_curve_of_one_point_has_steps_without_fractions(open_tab, session_of_alice):
+    chart = {
+        "id": "1",
+        "name": "dense_network.history",
+        "model": "dense_network",
+        "kind": "line",
+        "title": "Loss",
+        "x": {"field": "epoch"},
+        "y": {"field": "loss"},
+        "data": {"epoch": [1], "loss": [0.25]},
+    }
+    tab = open_tab()
+    answer = {"success": True, "data": {"session_id": "x", "count": 1, "visualizations": [chart]}}
+    tab.page.route(re.compile("/visualizations/"), lambda route: route.fulfill(json=answer))
+    tab.go_to_session(session_of_alice(), "results")
+
+    drawn = tab.page.locator("figure svg[role=img]")
+    expect(drawn).to_be_visible()
+    expect(drawn.locator("text[text-anchor=middle]").filter(has_text=re.compile(r"^\d"))).to_have_text(["0", "1", "2"])
+
+
 @pytest.mark.parametrize("kind", ["line", "scatter", "residual", "bar", "histogram", "heatmap", "confusion", "unheard"])
 def test_charts_of_any_trainer_are_drawn_and_never_run(open_tab, session_of_alice, kind):
     chart = hostile_chart(kind)

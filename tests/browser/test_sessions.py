@@ -96,7 +96,9 @@ def test_nothing_is_asked_of_a_session_that_is_being_deleted(open_tab, session_o
     under_way[0].continue_()
     expect(tab.heading("Sessions")).to_be_visible()
 
-    assert [url.rsplit("/", 1)[-1] for url in asked] == ["delete"]
+    # A look at it may have been under way when the deletion began.
+    calls = [url.rsplit("/", 1)[-1] for url in asked]
+    assert calls[calls.index("delete") :] == ["delete"]
     alice.init_session(session_id)
 
 

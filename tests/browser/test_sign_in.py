@@ -64,6 +64,7 @@ def test_sessions_of_one_user_do_not_exist_for_another(open_tab, session_of_alic
 
     bob.go()
     expect(bob.heading("Sessions")).to_be_visible()
+    expect(bob.page.get_by_label("Loading the sessions")).to_have_count(0)
     expect(bob.page.get_by_text("Of alice alone")).to_have_count(0)
     bob.go_to_session(session_id)
 

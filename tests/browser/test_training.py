@@ -4,19 +4,26 @@ import zipfile
 from playwright.sync_api import expect
 
 
+def choose_models(tab, *names):
+    """Choose what to predict, and by which models."""
+    tab.page.get_by_label("Column to predict").select_option("price")
+    expect(tab.page.get_by_role("radio", name=re.compile("Regression"))).to_be_checked()
+    boxes = tab.page.get_by_role("checkbox")
+    for name in names:
+        expect(boxes.and_(tab.page.locator(f"[value={name}]"))).to_be_visible()
+    for box in boxes.all():
+        box.set_checked(box.get_attribute("value") in names)
+
+
 def test_training_is_started_watched_and_its_models_compared(open_tab, new_data_set):
     data_set = new_data_set()
     tab = open_tab()
     tab.go_to_session(data_set, "training")
-    tab.page.get_by_label("Column to predict").select_option("price")
-    expect(tab.page.get_by_role("radio", name=re.compile("Regression"))).to_be_checked()
-    for box in tab.page.get_by_role("checkbox").all():
-        box.set_checked(box.get_attribute("value") in {"linear_regression", "random_forest"})
+    choose_models(tab, "linear_regression", "random_forest")
 
     tab.click("Train 2 models")
 
     expect(tab.page.locator("[data-model]")).to_have_count(2)
-    expect(tab.button("Cancel the training")).to_be_visible()
     for model in ("linear_regression", "random_forest"):
         expect(tab.page.locator(f"[data-model={model}]")).to_have_attribute("data-status", "ready")
     tab.page.get_by_role("link", name="Compare the models").click()
@@ -27,6 +34,29 @@ def test_training_is_started_watched_and_its_models_compared(open_tab, new_data_
         expect(tab.page.get_by_role("region", name=title).locator("figure svg[role=img]")).to_have_count(2)
     tab.page.get_by_role("region", name="Residuals").get_by_text("Values").first.click()
     expect(tab.page.get_by_role("region", name=re.compile("Values of")).locator("tbody tr").first).to_be_visible()
+
+
+def test_a_training_shows_its_progress_and_losses_as_they_come(open_tab, alice, trained):
+    run = alice.get_training(trained)
+    run["status"] = "running"
+    curve = {"step": [1, 2], "train": [0.5, 0.25], "validation": [0.6, None]}
+    run["models"][0] |= {"status": "training", "progress": 0.4, "remaining_s": 90, "curve": curve, "metrics": {}}
+    tab = open_tab()
+    answer = {"success": True, "data": run}
+    tab.page.route(re.compile(f"/train/{trained}$"), lambda route: route.fulfill(json=answer))
+    tab.go_to_session(trained, "training")
+    model = tab.page.locator("[data-model]").first
+
+    expect(model.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "40")
+    expect(model).to_contain_text("left")
+    drawn = model.get_by_role("img", name=re.compile("^Loss of "))
+    expect(drawn.locator("path.curve")).to_have_count(2)
+    # Between two steps there is none.
+    expect(drawn.locator("text[text-anchor=middle]").filter(has_text=re.compile(r"^\d"))).to_have_text(["1", "2"])
+    curve["step"].append(3)
+    curve["train"].append(0.2)
+    curve["validation"].append(None)
+    expect(drawn.locator("text[text-anchor=middle]").filter(has_text=re.compile("^3$"))).to_be_visible()
 
 
 def test_variables_are_shown_as_pictures_and_numbers(open_tab, trained):
@@ -86,9 +116,7 @@ def test_a_table_and_a_picture_are_saved(open_tab, trained):
 def test_a_training_is_cancelled(open_tab, new_data_set):
     tab = open_tab()
     tab.go_to_session(new_data_set(), "training")
-    tab.page.get_by_label("Column to predict").select_option("price")
-    for box in tab.page.get_by_role("checkbox").all():
-        box.set_checked(box.get_attribute("value") == "dense_network")
+    choose_models(tab, "dense_network")
     tab.click("Train 1 model")
 
     tab.click("Cancel the training")

@@ -83,7 +83,9 @@ def test_an_upload_is_paused_resumed_and_cancelled(open_tab, session_of_alice, l
     expect(row).to_contain_text("Paused")
     tab.click("Resume large.csv")
     expect(row).to_have_attribute("data-state", re.compile("uploading|hashing"))
-    tab.click("Cancel large.csv")
+    # The line goes at once, the upload with the answer.
+    with tab.page.expect_response(re.compile("/abort$")):
+        tab.click("Cancel large.csv")
 
     expect(row).to_have_count(0)
     expect(tab.page.locator("[data-unfinished]")).to_have_count(0)
@@ -168,7 +170,7 @@ def test_a_folder_of_two_thousand_files_does_not_stop_the_page(open_tab, session
     with tab.tracing() as tasks:
         tab.choose_folder(folder)
         # Fewer with each that is in.
-        tab.see(re.compile(r"^and 1,[89]\d\d more files$"))
+        tab.see(re.compile(r"^and 1,\d\d\d more files$"))
         expect(tab.page.get_by_text(re.compile(r"^([3-9]\d|\d{3}) of 2,000 files in$"))).to_be_visible()
         tab.click("Cancel all")
         expect(tab.button("Cancel all")).to_have_count(0)

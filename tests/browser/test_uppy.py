@@ -152,3 +152,27 @@ def test_after_a_reload_golden_retriever_sends_what_is_missing(open_tab, alice, 
     upload = upload_of(alice, session_id)
     assert (upload["state"], upload["size"]) == ("assembled", path.stat().st_size)
     assert sent == [HELD]
+
+
+def test_after_a_reload_a_file_that_golden_retriever_cannot_keep_is_chosen_again(
+    open_tab, alice, session_of_alice, new_file
+):
+    tab = open_tab(None, strict=False)
+    session_id, path = session_of_alice(), new_file(LARGE_BYTES)
+    begin(tab, alice, session_id, path)
+
+    tab.page.reload()
+    tab.page.unroute_all()
+    expect(tab.page.get_by_text("Session restored")).to_be_visible()
+    # Without its bytes there is nothing to send.
+    expect(upload_button(tab.page)).to_be_disabled()
+    sent = chunks_sent(tab.page)
+    tab.page.get_by_role("button", name="Re-select").click()
+    choose(tab.page, path)
+    expect(upload_button(tab.page)).to_be_enabled()
+    upload_button(tab.page).click()
+
+    expect_complete(tab.page)
+    upload = upload_of(alice, session_id)
+    assert (upload["state"], upload["size"]) == ("assembled", path.stat().st_size)
+    assert sent == [HELD]
