@@ -11,7 +11,7 @@ from shared.records.objects import conversions_prefix, models_prefix
 from shared.records.training import Conversion, ConversionStatus
 from tests.factories import a_caller
 from tests.fakes.conversions import InMemoryConversions
-from tests.training_factories import TrainingBench, a_table
+from tests.training_factories import TrainingBench, a_keras_archive, a_table
 from tests.unit.test_models import a_keras_manifest, publish_manifest, save
 
 H5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
@@ -32,7 +32,8 @@ class Bench:
         self.training = TrainingBench()
         self.session = self.training.a_session(a_table())
         layer = {"class_name": "Bidirectional", "config": {}}
-        publish_manifest(self.training.artifacts, a_keras_manifest(self.training, self.session, layer))
+        document = a_keras_manifest(self.training, self.session, "keras", a_keras_archive(layer))
+        publish_manifest(self.training.artifacts, document | {"models": document["models"][:1]})
         (self.model,) = save(self.training)
         self.store, self.jobs = self.training.artifacts, Jobs()
         self.service = self.models()
