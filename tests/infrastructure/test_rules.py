@@ -247,6 +247,26 @@ def test_the_front_door_leads_to_every_route_that_users_call():
     assert "for route in flatten([function.route])" in local("routes")
 
 
+def test_an_instance_has_whole_processors_and_their_number_a_cap():
+    # Below one, Cloud Run sends an instance one request at a time, whatever the concurrency.
+    assert SERVICE["available_cpu"] == '${each.value.memory_mib > 2048 ? "2" : "1"}'
+    assert SERVICE["max_instance_count"] == (
+        '${each.value.caller == "task" ? var.max_training_instances : var.max_instances}'
+    )
+
+
+def test_errors_a_silent_cleanup_the_quota_of_signatures_and_the_money_are_watched():
+    policies = resources("google_monitoring_alert_policy")
+    assert {block.labels[1] for block in policies} == {"error_rate", "cleanup", "sign_blob_quota"}
+    assert all(block.text("notification_channels") == "${local.notification_channels}" for block in policies)
+    assert resource("google_billing_budget", "month")
+
+
+def test_the_frontend_gets_the_address_of_every_function_that_users_call():
+    (output,) = [block for block in blocks() if block.address == "function_urls"]
+    assert "for key, function in local.user_functions" in str(output.body["value"])
+
+
 def test_every_alert_is_explained():
     operations = (REPOSITORY / "docs/operations.md").read_text()
     for alert in resources("google_monitoring_alert_policy"):
