@@ -25,14 +25,15 @@ how, pickled, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 begun = time.perf_counter()
 if how == "own":
     import io
-    from shared.adapters.keras_h5 import H5pyConverter
+    from shared.adapters.hdf5_sandbox import Hdf5Sandbox
     from shared.keras_archives import inspect_archive
     from shared.pickles import read_pickle
+    sandbox = Hdf5Sandbox()
     (archive,) = read_pickle(pickled.read_bytes()).keras_archives
     content = archive.content()
     assert inspect_archive(io.BytesIO(content)).refusal is None
     (folder / "own.keras").write_bytes(content)
-    (folder / "own.h5").write_bytes(H5pyConverter().to_h5(content))
+    (folder / "own.h5").write_bytes(sandbox.to_h5(content))
 else:
     import pickle
     import tensorflow

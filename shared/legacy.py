@@ -25,6 +25,7 @@ from shared.errors import (
     ServiceError,
     SessionBusyError,
 )
+from shared.keras_archives import inspect_archive
 from shared.legacy_documents import (
     MAX_MODEL_BYTES,
     MAX_MODELS,
@@ -245,7 +246,10 @@ class _Reading:
         published = _published(description)
         status, detail = _verdict(description)
         files: list[dict[str, Any]] = []
-        archives = [(archive, _Archive.of(archive, self._keras_files)) for archive in description.keras_archives]
+        archives = [
+            (archive, _Archive.of(archive, self._keras_files, self._converter))
+            for archive in description.keras_archives
+        ]
         own = next((kept for archive, kept in archives if archive.path == _ROOT), None)
         if own is not None:
             published["findings"] += own.findings
@@ -327,9 +331,8 @@ class _Reading:
 
     def _keep_archive(self, path: str, archive: _Archive) -> list[dict[str, Any]]:
         contents = {"keras": archive.content}
-        h5 = self._converter.to_h5(archive.content)
-        if h5 is not None:
-            contents["h5"] = h5
+        if archive.h5 is not None:
+            contents["h5"] = archive.h5
         return [
             self._keep_file(path, form, content, len(content), hashlib.sha256(content).hexdigest())
             | {"loads_code": archive.has_code}
@@ -380,26 +383,32 @@ class _Archive:
     Attributes:
         refusal: Why it is not handed out.
         has_code: It carries code of its writer.
+        h5: The same in the old form, where that can be had at once.
     """
 
     content: bytes
     findings: list[dict[str, Any]]
     refusal: str | None
     has_code: bool
+    h5: bytes | None = None
 
     @classmethod
-    def of(cls, archive: KerasArchive, keras_files: KerasFiles) -> Self:
+    def of(cls, archive: KerasArchive, keras_files: KerasFiles, converter: KerasConverter) -> Self:
         try:
             content = archive.content()
         except PickleRefusedError as error:
             return cls(b"", [_refusal(error)], f"{error} ({error.code})", has_code=False)
-        report = keras_files.archive(io.BytesIO(content))
+        report = inspect_archive(io.BytesIO(content))
+        h5 = converter.to_h5(content) if report.refusal is None else None
+        if h5 is None:
+            # Of what became an .h5, the weights were looked at.
+            report = keras_files.archive(io.BytesIO(content))
         findings = [
             {"code": one.code, "message": one.message, "where": f"{archive.path}: {one.where}"}
             for one in report.findings
         ]
         refusal = report.refusal
-        return cls(content, findings, refusal.reason if refusal else None, has_code=report.has_code)
+        return cls(content, findings, refusal.reason if refusal else None, report.has_code, h5)
 
 
 def _verdict(description: PickleDescription) -> tuple[str, str | None]:

@@ -457,7 +457,9 @@ class KerasConverter(Protocol):
     """Writes Keras models in their old form."""
 
     def to_h5(self, archive: bytes) -> bytes | None:
-        """Return the HDF5 file, without optimizer, of a `.keras` archive that was inspected; None if it cannot be made.
+        """Return the HDF5 file, without optimizer, of a `.keras` archive whose configuration was inspected.
+
+        None if it cannot be made, or if the archive's weights must not be loaded.
 
         The same archive gives the same bytes.
         """

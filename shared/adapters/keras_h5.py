@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shared.adapters.keras_weights import inspect_weights
+
 # [bytes] of all names of layers; an attribute of fixed length has room for 64 KiB in an object's header.
 _MAX_NAME_BYTES = 60_000
 # For each kind of layer the names of its weights, in the order in which Keras numbers them.
@@ -90,12 +92,14 @@ class H5pyConverter:
     """Writes what it can, and says nothing of the rest."""
 
     def to_h5(self, archive: bytes) -> bytes | None:
-        """Return the HDF5 file of a `.keras` archive, or None if that takes Keras."""
+        """Return the HDF5 file of a `.keras` archive, or None if that takes Keras or its weights must not be loaded."""
         try:
             with zipfile.ZipFile(io.BytesIO(archive)) as members:
                 config = json.loads(members.read("config.json"))
                 metadata = json.loads(members.read("metadata.json"))
                 weights = members.read("model.weights.h5")
+            if inspect_weights(io.BytesIO(weights), len(weights)) is not None:
+                return None
             return _convert(config, str(metadata.get("keras_version", "3")), weights)
         except _NotPlainError:
             return None

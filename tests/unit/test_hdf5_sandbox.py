@@ -146,12 +146,11 @@ def test_a_process_that_gives_no_sign_is_ended(program, body):
     assert contents(bytes(1 << 20), Hdf5Sandbox(silence_s=0.2)).finding.code == "too_expensive"
 
 
-def test_an_h5_that_a_process_wrote_is_looked_at_like_any_other(monkeypatch):
-    hostile = an_hdf5_file(external)
-    sandbox = Hdf5Sandbox()
-    whole = sandbox._run
-    monkeypatch.setattr(sandbox, "_run", lambda task, *rest: hostile if task == "to_h5" else whole(task, *rest))
-    assert sandbox.to_h5(a_keras_archive()) is None
+def test_an_h5_that_is_much_larger_than_its_archive_is_none(program):
+    program(answering("b'\\x89HDF\\r\\n\\x1a\\n' + bytes(1 << 20)"))
+    assert Hdf5Sandbox().to_h5(b"x" * 4) is not None
+    program(answering("b'\\x89HDF\\r\\n\\x1a\\n' + bytes((1 << 20) + 1)"))
+    assert Hdf5Sandbox().to_h5(b"x" * 4) is None
 
 
 @pytest.mark.parametrize("body", ["sys.exit(3)", "pass", "import nothing_of_this_name"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shared.adapters.keras_h5 import H5pyConverter
+from tests.hostile_hdf5 import HOSTILE
 
 CONVERTER = H5pyConverter()
 # Keras hands its tensors to numpy in a way that numpy 2 warns of.
@@ -158,3 +159,21 @@ def test_an_odd_configuration_is_not_converted(config):
         for name in ("config.json", "metadata.json", "model.weights.h5"):
             members.writestr(name, json.dumps(config) if name == "config.json" else "{}")
     assert CONVERTER.to_h5(buffer.getvalue()) is None
+
+
+@pytest.mark.parametrize("build", [build for build, _, _ in HOSTILE])
+def test_weights_that_must_not_be_loaded_are_not_converted_whatever_part_of_them_is_needed(networks, tmp_path, build):
+    networks["dense"].save(tmp_path / "model.keras")
+    content = (tmp_path / "model.keras").read_bytes()
+    assert CONVERTER.to_h5(content) is not None
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    weights = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(weights, "a") as file:
+        file.pop("optimizer", None)
+        build(file.create_group("optimizer"))
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w") as archive:
+        for name, member in (members | {"model.weights.h5": weights.getvalue()}).items():
+            archive.writestr(name, member)
+    assert CONVERTER.to_h5(changed.getvalue()) is None
