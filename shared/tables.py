@@ -8,11 +8,12 @@ import csv
 import io
 import re
 import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
+from queue import SimpleQueue
+from threading import Semaphore
 
 from shared.errors import DataSetError
 from shared.threads import RequestThreads
@@ -304,12 +305,30 @@ def read_ahead(pieces: Iterable[bytes], *, most: int = 4) -> Iterator[bytes]:
 
     What the source raises is raised here, in its place. A caller that stops early waits for the pieces on their way.
     """
-    source = iter(pieces)
+    ready: SimpleQueue[bytes | None] = SimpleQueue()
+    room = Semaphore(most)
+    is_wanted = True
+
+    def fetch() -> None:
+        try:
+            for piece in pieces:
+                room.acquire()
+                if not is_wanted:
+                    return
+                ready.put(piece)
+        finally:
+            ready.put(None)
+
     with RequestThreads(1) as pool:
-        coming = deque(pool.submit(next, source, None) for _ in range(most))
-        while (piece := coming.popleft().result()) is not None:
-            coming.append(pool.submit(next, source, None))
-            yield piece
+        fetching = pool.submit(fetch)
+        try:
+            while (piece := ready.get()) is not None:
+                room.release()
+                yield piece
+        finally:
+            is_wanted = False
+            room.release()
+        fetching.result()
 
 
 class PieceReader(io.RawIOBase):

@@ -3,10 +3,18 @@ import AwsS3 from "@uppy/aws-s3";
 import Uppy from "@uppy/core";
 import * as tus from "tus-js-client";
 
-/** Send a file in parts to addresses that were signed before; everything else of S3's multipart upload is at `endpoint`. */
-window.uploadByUppy = async (file, chunks, chunkSize, endpoint) => {
+/**
+ * Send a file in parts. Their addresses are `chunks`, signed before; or without those `signing`, which signs each when Uppy asks.
+ * Everything else of S3's multipart upload is at `endpoint`.
+ */
+window.uploadByUppy = async (file, chunkSize, endpoint, chunks, signing) => {
+  const sign = async (index) => {
+    const headers = { Authorization: `Bearer ${signing.token}`, "Content-Type": "application/json" };
+    const answer = await fetch(signing.url, { method: "POST", headers, body: JSON.stringify({ chunks: [{ index }] }) });
+    return (await answer.json()).chunks[0];
+  };
   const signRequest = ({ partNumber, uploadId }) => {
-    if (partNumber) return chunks[partNumber - 1];
+    if (partNumber) return chunks?.[partNumber - 1] ?? sign(partNumber - 1);
     return { url: `${endpoint}?${uploadId ? "uploadId" : "uploads"}` };
   };
   const uppy = new Uppy().use(AwsS3, { shouldUseMultipart: true, getChunkSize: () => chunkSize, signRequest });

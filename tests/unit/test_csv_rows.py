@@ -1,6 +1,5 @@
 import io
 import warnings
-from collections.abc import Iterable
 
 import pandas as pd
 import pytest
@@ -65,11 +64,14 @@ def test_rows_are_counted_as_pandas_counts_them(content):
     assert rows_of(content) == rows_of_pandas(content)
 
 
-@given(content=tables(), size=st.integers(1, 7))
-def test_where_the_pieces_end_makes_no_difference(content, size):
+@given(content=tables(), size=st.integers(1, 7), at_once=st.integers(1, 7))
+def test_where_the_pieces_end_makes_no_difference(content, size, at_once):
     pieces = [content[start : start + size] for start in range(0, len(content), size)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_rows, "MEMORY_BYTES", at_once)
+        counted = CsvRowCounter().count(pieces, ",")
 
-    assert CsvRowCounter().count(pieces, ",") == CsvRowCounter().count([content], ",")
+    assert counted == CsvRowCounter().count([content], ",")
 
 
 # Text that no writer makes, and pandas reads nevertheless. Lone carriage returns are left out: before a delimiter or a
@@ -92,12 +94,14 @@ def test_odd_text_is_counted_or_refused_as_by_pandas(text):
         assert rows_of(text) == expected
 
 
-def outcome(pieces: Iterable[bytes]) -> object:
-    """What comes of counting: the number, or what is said against the table."""
-    try:
-        return CsvRowCounter().count(pieces, ",")
-    except DataSetError as error:
-        return str(error), error.details
+def outcome(content: bytes, at_once: int = csv_rows.MEMORY_BYTES) -> object:
+    """What comes of counting so many bytes at once: the number, or what is said against the table."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_rows, "MEMORY_BYTES", at_once)
+        try:
+            return CsvRowCounter().count([content], ",")
+        except DataSetError as error:
+            return str(error), error.details
 
 
 # Long enough to be taken 64 bytes at a time, with all that makes the automaton take over, also for a moment.
@@ -120,13 +124,14 @@ ENDS = st.sampled_from(["", "1,2", '1,"a\nb""c\nd', '"a\n""b' + "y\n" * 40, '1,"
 @given(texts=LONG_TEXT, end=ENDS, size=st.sampled_from([64, 65, 200]))
 def test_64_bytes_at_once_come_to_the_same_as_one_after_the_other(texts, end, size):
     content = ("a,b,c\n1,2,3\n" + "".join(texts) + end).encode()
-    one_by_one = outcome(content[at : at + 50] for at in range(0, len(content), 50))
 
-    assert outcome(content[at : at + size] for at in range(0, len(content), size)) == one_by_one
-    assert outcome([content]) == one_by_one
+    one_by_one = outcome(content, at_once=50)
+
+    assert outcome(content, at_once=size) == one_by_one
+    assert outcome(content) == one_by_one
 
 
-N_ROWS = 120_000
+N_ROWS = 160_000
 
 
 @pytest.mark.parametrize("width", [2, 5, 40])
@@ -210,6 +215,16 @@ def test_a_line_with_too_many_cells_is_refused_and_named():
 def test_a_file_of_another_kind_is_refused(content):
     with pytest.raises(DataSetError, match="not text"):
         rows_of(content)
+
+
+@pytest.mark.parametrize("at", [200, 201, 263, 399])
+def test_a_nul_character_is_found_and_its_line_named_wherever_it_lies(at):
+    content = bytearray(b"a,b\n" * 100)
+    content[at] = 0
+
+    with pytest.raises(DataSetError, match="NUL") as caught:
+        rows_of(bytes(content))
+    assert caught.value.details == {"line": at // 4 + 1}
 
 
 def test_nul_characters_in_the_header_are_refused():
