@@ -11,7 +11,7 @@ window.uploadByUppy = async (file, chunkSize, endpoint, chunks, signing) => {
   const sign = async (index) => {
     const headers = { Authorization: `Bearer ${signing.token}`, "Content-Type": "application/json" };
     const answer = await fetch(signing.url, { method: "POST", headers, body: JSON.stringify({ chunks: [{ index }] }) });
-    return (await answer.json()).chunks[0];
+    return (await answer.json()).data.chunks[0];
   };
   const signRequest = ({ partNumber, uploadId }) => {
     if (partNumber) return chunks?.[partNumber - 1] ?? sign(partNumber - 1);
