@@ -1,6 +1,6 @@
 ;; Counts the rows of a delimited table as pandas.read_csv does, while its bytes stream by. Runs under csv_rows.py.
 ;;
-;; There are two ways through the same bytes, to one result. `$step` is the automaton: one byte, one state. `$step_64`
+;; There are two ways through the same bytes, to one result. `$step` is the automaton: one byte, one state. `$stride`
 ;; takes 64 bytes at once where their quotes and line ends are usual, with a bit for each in one mask per character that
 ;; matters; inside quotes is where the running XOR of the quotes' mask is set (Langdale and Lemire, "Parsing Gigabytes
 ;; of JSON per Second", https://arxiv.org/abs/1902.08318, section 3.1).
@@ -174,163 +174,173 @@
     (if (i64.lt_s (local.get $splits) (i64.const 0)) (then (return (global.get $FIELD_START))))
     (global.get $IN_FIELD))
 
-  ;; Take 64 bytes at `at` at once if their quotes and line ends are usual, and none is NUL.
-  ;; Returns 0 if not, and nothing has changed; 1 if they were taken; 2 if a record is too wide.
-  (func $step_64 (param $at i32) (param $delimiter v128) (result i32)
+  ;; Take 64 bytes at once, from `at` on, as long as there are so many before `end`, their quotes and line ends are
+  ;; usual, and none is NUL. Returns where it stopped, or -1 at a record that is too wide.
+  (func $stride (param $at i32) (param $end i32) (result i32)
     (local $a v128) (local $b v128) (local $c v128) (local $d v128)
-    (local $feed v128) (local $quote v128) (local $return v128)
+    (local $feed v128) (local $quote v128) (local $return v128) (local $delimiter v128)
     (local $feeds i64) (local $ends i64) (local $splits i64) (local $quotes i64) (local $returns i64)
     (local $inside i64) (local $opens i64)
     (local $next i32) (local $n i32) (local $so_far i32) (local $n_plain i64) (local $width i32)
-    (local.set $a (v128.load (local.get $at)))
-    (local.set $b (v128.load offset=16 (local.get $at)))
-    (local.set $c (v128.load offset=32 (local.get $at)))
-    (local.set $d (v128.load offset=48 (local.get $at)))
-    ;; The least of four bytes is NUL if one of them is.
-    (if (i32.eqz
-          (i8x16.all_true
-            (i8x16.min_u
-              (i8x16.min_u (local.get $a) (local.get $b))
-              (i8x16.min_u (local.get $c) (local.get $d)))))
-      (then (return (i32.const 0))))
     (local.set $feed (i8x16.splat (i32.const 10)))
     (local.set $quote (i8x16.splat (i32.const 34)))
     (local.set $return (i8x16.splat (i32.const 13)))
-    ;; As `$mask` does, but written out: a call for each would take an eighth longer in all.
-    (local.set $feeds
-      (i64.or
+    (local.set $delimiter (i8x16.splat (global.get $delimiter)))
+    (loop $next_64
+      (if (i32.gt_u (i32.add (local.get $at) (i32.const 64)) (local.get $end)) (then (return (local.get $at))))
+      (local.set $quotes (i64.const 0))
+      (local.set $returns (i64.const 0))
+      (local.set $inside (i64.const 0))
+      (local.set $opens (i64.const 0))
+      (local.set $next (i32.const 0))
+      (local.set $n_plain (i64.const 0))
+      (local.set $a (v128.load (local.get $at)))
+      (local.set $b (v128.load offset=16 (local.get $at)))
+      (local.set $c (v128.load offset=32 (local.get $at)))
+      (local.set $d (v128.load offset=48 (local.get $at)))
+      ;; The least of four bytes is NUL if one of them is.
+      (if (i32.eqz
+            (i8x16.all_true
+              (i8x16.min_u
+                (i8x16.min_u (local.get $a) (local.get $b))
+                (i8x16.min_u (local.get $c) (local.get $d)))))
+        (then (return (local.get $at))))
+      ;; As `$mask` does, but written out: a call for each would take an eighth longer in all.
+      (local.set $feeds
         (i64.or
-          (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $a) (local.get $feed))))
-          (i64.shl (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $b) (local.get $feed)))) (i64.const 16)))
+          (i64.or
+            (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $a) (local.get $feed))))
+            (i64.shl (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $b) (local.get $feed)))) (i64.const 16)))
+          (i64.or
+            (i64.shl (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $c) (local.get $feed)))) (i64.const 32))
+            (i64.shl (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $d) (local.get $feed)))) (i64.const 48)))))
+      (local.set $splits
         (i64.or
-          (i64.shl (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $c) (local.get $feed)))) (i64.const 32))
-          (i64.shl (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $d) (local.get $feed)))) (i64.const 48)))))
-    (local.set $splits
-      (i64.or
-        (i64.or
-          (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $a) (local.get $delimiter))))
-          (i64.shl (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $b) (local.get $delimiter)))) (i64.const 16)))
-        (i64.or
-          (i64.shl (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $c) (local.get $delimiter)))) (i64.const 32))
-          (i64.shl (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $d) (local.get $delimiter)))) (i64.const 48)))))
-    (local.set $ends (local.get $feeds))
-    (if (v128.any_true
-          (v128.or
+          (i64.or
+            (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $a) (local.get $delimiter))))
+            (i64.shl
+              (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $b) (local.get $delimiter))))
+              (i64.const 16)))
+          (i64.or
+            (i64.shl (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $c) (local.get $delimiter)))) (i64.const 32))
+            (i64.shl
+              (i64.extend_i32_u (i8x16.bitmask (i8x16.eq (local.get $d) (local.get $delimiter))))
+              (i64.const 48)))))
+      (local.set $ends (local.get $feeds))
+      (if (v128.any_true
             (v128.or
-              (v128.or (i8x16.eq (local.get $a) (local.get $quote)) (i8x16.eq (local.get $b) (local.get $quote)))
-              (v128.or (i8x16.eq (local.get $c) (local.get $quote)) (i8x16.eq (local.get $d) (local.get $quote))))
-            (v128.or
-              (v128.or (i8x16.eq (local.get $a) (local.get $return)) (i8x16.eq (local.get $b) (local.get $return)))
-              (v128.or (i8x16.eq (local.get $c) (local.get $return)) (i8x16.eq (local.get $d) (local.get $return))))))
-      (then
-        (local.set $quotes (call $mask (local.get $a) (local.get $b) (local.get $c) (local.get $d) (local.get $quote)))
-        (local.set $returns
-          (call $mask (local.get $a) (local.get $b) (local.get $c) (local.get $d) (local.get $return)))))
-    (if (i32.or (i64.ne (local.get $quotes) (i64.const 0)) (i32.eq (global.get $state) (global.get $IN_QUOTES)))
-      (then
-        (local.set $inside (call $running_xor (local.get $quotes)))
-        (if (i32.eq (global.get $state) (global.get $IN_QUOTES))
-          (then (local.set $inside (i64.xor (local.get $inside) (i64.const -1)))))
-        (local.set $opens (i64.and (local.get $quotes) (local.get $inside)))
-        ;; A quote does not open after anything but a delimiter, a line end or a quote.
-        (if (i64.ne
-              (i64.const 0)
-              (call $without
-                (local.get $opens)
-                (i64.or
-                  (i64.shl (i64.or (local.get $quotes) (i64.or (local.get $feeds) (local.get $splits))) (i64.const 1))
-                  (i64.extend_i32_u (i32.ne (global.get $state) (global.get $IN_FIELD))))))
-          (then (return (i32.const 0))))
-        (local.set $ends (call $without (local.get $feeds) (local.get $inside)))
-        (local.set $splits (call $without (local.get $splits) (local.get $inside)))
-        (local.set $returns (call $without (local.get $returns) (local.get $inside)))))
-    ;; After a return outside quotes comes the line feed of the same line end.
-    (if (i64.ne (i64.const 0) (call $without (local.get $returns) (i64.shr_u (local.get $ends) (i64.const 1))))
-      (then (return (i32.const 0))))
-    ;; Of the quotes that open, those that begin a field rather than repeat a quote.
-    (local.set $opens
-      (call $without
-        (local.get $opens)
-        (i64.or
-          (i64.shl (local.get $quotes) (i64.const 1))
-          (i64.extend_i32_u (i32.eq (global.get $state) (global.get $QUOTE_SEEN))))))
-    (if (i64.ne (local.get $opens) (i64.const 0))
-      (then
-        (global.set $lines_before_quotes
-          (call $lines_with (local.get $feeds) (i32.wrap_i64 (i64.sub (i64.const 63) (i64.clz (local.get $opens))))))))
-    (global.set $state
-      (call $state_after (local.get $inside) (local.get $quotes) (local.get $ends) (local.get $splits)))
-    ;; Delimiters of these bytes that belong to records before; fewer than none, if the record has had some before.
-    (local.set $so_far (i32.sub (i32.const 0) (global.get $delimiters)))
-    (local.set $width (global.get $width))
-    (block $no_more
-      (loop $next_record
-        (br_if $no_more (i64.eqz (local.get $ends)))
-        (local.set $next (i32.add (i32.wrap_i64 (i64.ctz (local.get $ends))) (i32.const 1)))
-        ;; `ends - 1` has all bits below the first, and the other ends, which are no delimiters.
-        (local.set $n
-          (i32.sub
-            (i32.wrap_i64 (i64.popcnt (i64.and (local.get $splits) (i64.sub (local.get $ends) (i64.const 1)))))
-            (local.get $so_far)))
-        (local.set $so_far (i32.add (local.get $so_far) (local.get $n)))
-        (local.set $ends (i64.and (local.get $ends) (i64.sub (local.get $ends) (i64.const 1))))
-        ;; Most records are as wide as the widest, and have a delimiter.
-        (if (i32.and
-              (i32.eq (i32.add (local.get $n) (i32.const 1)) (local.get $width))
-              (i32.ne (local.get $n) (i32.const 0)))
-          (then
-            (local.set $n_plain (i64.add (local.get $n_plain) (i64.const 1)))
-            (global.set $is_seen (i32.const 0))
-            (global.set $start (i32.add (local.get $at) (local.get $next)))
-            (br $next_record)))
-        (global.set $records (i64.add (global.get $records) (local.get $n_plain)))
-        (local.set $n_plain (i64.const 0))
-        (global.set $delimiters (local.get $n))
-        (if (i32.eqz (local.get $n))
-          (then (call $look (i32.add (local.get $at) (i32.sub (local.get $next) (i32.const 1))))))
-        (if (call $end_record (i32.add (local.get $at) (local.get $next)))
-          (then
-            ;; One that began before these bytes has its number of lines already.
-            (if (i32.gt_u (global.get $start) (local.get $at))
-              (then
-                (global.set $lines_before_record
-                  (call $lines_with (local.get $feeds) (i32.sub (global.get $start) (local.get $at))))))
-            (return (i32.const 2))))
-        (local.set $width (global.get $width))
-        (br $next_record)))
-    (global.set $records (i64.add (global.get $records) (local.get $n_plain)))
-    (global.set $delimiters (i32.sub (i32.wrap_i64 (i64.popcnt (local.get $splits))) (local.get $so_far)))
-    (if (local.get $next)
-      (then (global.set $lines_before_record (call $lines_with (local.get $feeds) (local.get $next)))))
-    (global.set $lines (i64.add (global.get $lines) (i64.popcnt (local.get $feeds))))
-    (i32.const 1))
+              (v128.or
+                (v128.or (i8x16.eq (local.get $a) (local.get $quote)) (i8x16.eq (local.get $b) (local.get $quote)))
+                (v128.or (i8x16.eq (local.get $c) (local.get $quote)) (i8x16.eq (local.get $d) (local.get $quote))))
+              (v128.or
+                (v128.or (i8x16.eq (local.get $a) (local.get $return)) (i8x16.eq (local.get $b) (local.get $return)))
+                (v128.or (i8x16.eq (local.get $c) (local.get $return)) (i8x16.eq (local.get $d) (local.get $return))))))
+        (then
+          (local.set $quotes
+            (call $mask (local.get $a) (local.get $b) (local.get $c) (local.get $d) (local.get $quote)))
+          (local.set $returns
+            (call $mask (local.get $a) (local.get $b) (local.get $c) (local.get $d) (local.get $return)))))
+      (if (i32.or (i64.ne (local.get $quotes) (i64.const 0)) (i32.eq (global.get $state) (global.get $IN_QUOTES)))
+        (then
+          (local.set $inside (call $running_xor (local.get $quotes)))
+          (if (i32.eq (global.get $state) (global.get $IN_QUOTES))
+            (then (local.set $inside (i64.xor (local.get $inside) (i64.const -1)))))
+          (local.set $opens (i64.and (local.get $quotes) (local.get $inside)))
+          ;; A quote does not open after anything but a delimiter, a line end or a quote.
+          (if (i64.ne
+                (i64.const 0)
+                (call $without
+                  (local.get $opens)
+                  (i64.or
+                    (i64.shl (i64.or (local.get $quotes) (i64.or (local.get $feeds) (local.get $splits))) (i64.const 1))
+                    (i64.extend_i32_u (i32.ne (global.get $state) (global.get $IN_FIELD))))))
+            (then (return (local.get $at))))
+          (local.set $ends (call $without (local.get $feeds) (local.get $inside)))
+          (local.set $splits (call $without (local.get $splits) (local.get $inside)))
+          (local.set $returns (call $without (local.get $returns) (local.get $inside)))))
+      ;; After a return outside quotes comes the line feed of the same line end.
+      (if (i64.ne (i64.const 0) (call $without (local.get $returns) (i64.shr_u (local.get $ends) (i64.const 1))))
+        (then (return (local.get $at))))
+      ;; Of the quotes that open, those that begin a field rather than repeat a quote.
+      (local.set $opens
+        (call $without
+          (local.get $opens)
+          (i64.or
+            (i64.shl (local.get $quotes) (i64.const 1))
+            (i64.extend_i32_u (i32.eq (global.get $state) (global.get $QUOTE_SEEN))))))
+      (if (i64.ne (local.get $opens) (i64.const 0))
+        (then
+          (global.set $lines_before_quotes
+            (call $lines_with
+              (local.get $feeds)
+              (i32.wrap_i64 (i64.sub (i64.const 63) (i64.clz (local.get $opens))))))))
+      (global.set $state
+        (call $state_after (local.get $inside) (local.get $quotes) (local.get $ends) (local.get $splits)))
+      ;; Delimiters of these bytes that belong to records before; fewer than none, if the record has had some before.
+      (local.set $so_far (i32.sub (i32.const 0) (global.get $delimiters)))
+      (local.set $width (global.get $width))
+      (block $no_more
+        (loop $next_record
+          (br_if $no_more (i64.eqz (local.get $ends)))
+          (local.set $next (i32.add (i32.wrap_i64 (i64.ctz (local.get $ends))) (i32.const 1)))
+          ;; `ends - 1` has all bits below the first, and the other ends, which are no delimiters.
+          (local.set $n
+            (i32.sub
+              (i32.wrap_i64 (i64.popcnt (i64.and (local.get $splits) (i64.sub (local.get $ends) (i64.const 1)))))
+              (local.get $so_far)))
+          (local.set $so_far (i32.add (local.get $so_far) (local.get $n)))
+          (local.set $ends (i64.and (local.get $ends) (i64.sub (local.get $ends) (i64.const 1))))
+          ;; Most records are as wide as the widest, and have a delimiter.
+          (if (i32.and
+                (i32.eq (i32.add (local.get $n) (i32.const 1)) (local.get $width))
+                (i32.ne (local.get $n) (i32.const 0)))
+            (then
+              (local.set $n_plain (i64.add (local.get $n_plain) (i64.const 1)))
+              (global.set $is_seen (i32.const 0))
+              (global.set $start (i32.add (local.get $at) (local.get $next)))
+              (br $next_record)))
+          (global.set $records (i64.add (global.get $records) (local.get $n_plain)))
+          (local.set $n_plain (i64.const 0))
+          (global.set $delimiters (local.get $n))
+          (if (i32.eqz (local.get $n))
+            (then (call $look (i32.add (local.get $at) (i32.sub (local.get $next) (i32.const 1))))))
+          (if (call $end_record (i32.add (local.get $at) (local.get $next)))
+            (then
+              ;; One that began before these bytes has its number of lines already.
+              (if (i32.gt_u (global.get $start) (local.get $at))
+                (then
+                  (global.set $lines_before_record
+                    (call $lines_with (local.get $feeds) (i32.sub (global.get $start) (local.get $at))))))
+              (return (i32.const -1))))
+          (local.set $width (global.get $width))
+          (br $next_record)))
+      (global.set $records (i64.add (global.get $records) (local.get $n_plain)))
+      (global.set $delimiters (i32.sub (i32.wrap_i64 (i64.popcnt (local.get $splits))) (local.get $so_far)))
+      (if (local.get $next)
+        (then (global.set $lines_before_record (call $lines_with (local.get $feeds) (local.get $next)))))
+      (global.set $lines (i64.add (global.get $lines) (i64.popcnt (local.get $feeds))))
+      (local.set $at (i32.add (local.get $at) (i32.const 64)))
+      (br $next_64))
+    (unreachable))
 
   ;; Take the first `n` bytes of the memory. Returns 0, or what stopped it: 1 if a record is too wide, which the globals
   ;; are about then; 3 at NUL; 4 if the present record is longer than any may be.
   (func (export "scan") (param $n i32) (result i32)
     (local $at i32)
     (local $end i32)
-    (local $taken i32)
-    (local $splat v128)
-    (local.set $splat (i8x16.splat (global.get $delimiter)))
+    (local $problem i32)
     (global.set $start (i32.const 0))
     (loop $next
-      (if (i32.le_u (i32.add (local.get $at) (i32.const 64)) (local.get $n))
-        (then
-          (local.set $taken (call $step_64 (local.get $at) (local.get $splat)))
-          (if (i32.eq (local.get $taken) (i32.const 2)) (then (return (i32.const 1))))
-          (if (local.get $taken)
-            (then
-              (local.set $at (i32.add (local.get $at) (i32.const 64)))
-              (br $next)))))
+      (local.set $at (call $stride (local.get $at) (local.get $n)))
+      (if (i32.lt_s (local.get $at) (i32.const 0)) (then (return (i32.const 1))))
       (if (i32.lt_u (local.get $at) (local.get $n))
         (then
           (if (i32.eqz (global.get $delimiters)) (then (call $look (local.get $at))))
           (local.set $end (i32.add (local.get $at) (i32.const 64)))
           (if (i32.gt_u (local.get $end) (local.get $n)) (then (local.set $end (local.get $n))))
           (loop $next_byte
-            (local.set $taken (call $step (local.get $at)))
-            (if (local.get $taken) (then (return (local.get $taken))))
+            (local.set $problem (call $step (local.get $at)))
+            (if (local.get $problem) (then (return (local.get $problem))))
             (local.set $at (i32.add (local.get $at) (i32.const 1)))
             (br_if $next_byte (i32.lt_u (local.get $at) (local.get $end))))
           (br $next))))
