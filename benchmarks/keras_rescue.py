@@ -47,7 +47,7 @@ print(time.perf_counter() - begun)
 def write_network(path: Path) -> None:
     """Pickle a dense network of about 300 KiB."""
     # Loaded here: the other processes are to be measured without it.
-    import keras  # noqa: PLC0415 - see above
+    import keras
 
     layers = keras.layers
     network = keras.Sequential(

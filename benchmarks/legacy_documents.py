@@ -75,8 +75,8 @@ def main() -> None:
             )
             peak = functions.peak_bytes()
             select: dict[str, Any] = {
-                "select": f"id,session_id,training_results({supabase_training._RUN_COLUMNS},"  # noqa: SLF001 - the same select
-                f"models({supabase_training._DESCRIBED_MODEL_COLUMNS}))",  # noqa: SLF001 - see above
+                "select": f"id,session_id,training_results({supabase_training.RUN_COLUMNS},"
+                f"models({supabase_training.DESCRIBED_MODEL_COLUMNS}))",
                 "session_id": f"eq.{SESSION}",
                 "user_id": f"eq.{user.user_id}",
             }

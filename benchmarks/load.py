@@ -150,12 +150,12 @@ def selects(stack: LocalStack, user: Caller) -> list[str]:
     """Return the addresses that get-session reads."""
     queries = [
         {
-            "select": supabase_sessions._COLUMNS,  # noqa: SLF001 - the same select is the point
+            "select": supabase_sessions.COLUMNS,
             "user_id": f"eq.{user.user_id}",
             "session_id": f"eq.{SESSION}",
         },
         {
-            "select": f"session_id,uploads({supabase_uploads._COLUMNS})",  # noqa: SLF001 - see above
+            "select": f"session_id,uploads({supabase_uploads.COLUMNS})",
             "user_id": f"eq.{user.user_id}",
             "session_id": f"eq.{SESSION}",
             "uploads.order": "created_at,id",

@@ -47,8 +47,8 @@ print(time.perf_counter() - begun, grown)
 def write_forest(path: Path) -> None:
     """Fit a forest whose pickle has about 50 MB, and write it."""
     # Loaded here: the readers are to be measured without them.
-    import numpy as np  # noqa: PLC0415 - not in the processes that are measured
-    from sklearn.ensemble import RandomForestRegressor  # noqa: PLC0415 - see above
+    import numpy as np
+    from sklearn.ensemble import RandomForestRegressor
 
     rows = np.random.default_rng(1).normal(size=(N_ROWS, 3))
     forest = RandomForestRegressor(N_TREES, max_features=1, random_state=1).fit(rows, rows[:, 0] * rows[:, 1])
@@ -105,15 +105,15 @@ def main() -> None:
         measure_pickles()
     if "listing" in names:
         # It loads scikit-learn, which a process that starts measured ones has no need of.
-        from benchmarks.legacy_documents import main as measure_listing  # noqa: PLC0415 - see above
+        from benchmarks.legacy_documents import main as measure_listing
 
         measure_listing()
     if "keras" in names:
-        from benchmarks.keras_rescue import main as measure_keras  # noqa: PLC0415 - only its figures need it
+        from benchmarks.keras_rescue import main as measure_keras
 
         measure_keras()
     if {"download", "bundles"} & set(names):
-        from benchmarks import model_downloads  # noqa: PLC0415 - loads scikit-learn, as above
+        from benchmarks import model_downloads
 
         for name in ("download", "bundles"):
             if name in names:

@@ -246,6 +246,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _complete(root: argparse.ArgumentParser) -> None:
     """Answer the shell and exit, if it is a shell that asks (_ARGCOMPLETE)."""
     if "_ARGCOMPLETE" in os.environ:
-        import argcomplete  # noqa: PLC0415 - only a shell needs it
+        import argcomplete  # noqa: PLC0415 - only completion in a shell needs it; every other call would wait for it
 
         argcomplete.autocomplete(root)

@@ -236,8 +236,8 @@ class Client:
             ServiceError: The service refuses the upload or the assembled file.
             UploadError: The file cannot be read, or the bucket refuses it.
         """
-        from trainshed.display import progress_console, upload_bar  # noqa: PLC0415 - builds on this module
-        from trainshed.upload import upload_file  # noqa: PLC0415 - builds on this module
+        from trainshed.display import progress_console, upload_bar  # noqa: PLC0415 - it imports this module
+        from trainshed.upload import upload_file  # noqa: PLC0415 - it imports this module
 
         path = Path(path)
         if upload_id is None:
@@ -307,7 +307,7 @@ class Client:
         Raises:
             TrainingFailedError: It ended without a single model, or was cancelled.
         """
-        from trainshed.display import progress_console, wait_for_training  # noqa: PLC0415 - builds on this module
+        from trainshed.display import progress_console, wait_for_training  # noqa: PLC0415 - it imports this module
 
         return wait_for_training(self, session_id, progress_console())
 

@@ -207,8 +207,8 @@ def _sessions(context: Context) -> Any:
 
 
 def _show_sessions(answer: Any) -> list[RenderableType]:
-    if isinstance(answer, dict):
-        return [*session_tables(answer)]  # type: ignore[arg-type]  # what get_session returned
+    if not isinstance(answer, list):
+        return [*session_tables(answer)]
     return [sessions_table(answer)] if answer else ["No sessions found. Begin one with: trainshed upload"]
 
 
@@ -418,7 +418,7 @@ def show_doctor(checks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _completion(context: Context) -> Any:
-    from argcomplete.shell_integration import shellcode  # noqa: PLC0415 - only this command needs it
+    from argcomplete.shell_integration import shellcode  # noqa: PLC0415 - every other command would wait for it
 
     return shellcode(["trainshed"], shell=context.options.shell)
 

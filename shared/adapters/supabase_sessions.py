@@ -10,7 +10,7 @@ from shared.errors import SessionNotFoundError
 from shared.records.callers import Caller
 from shared.records.sessions import PageKey, Session, SessionStatus
 
-_COLUMNS = "id,session_id,user_id,status,metadata,n_dat,created_at,updated_at"
+COLUMNS = "id,session_id,user_id,status,metadata,n_dat,created_at,updated_at"
 
 
 class SupabaseSessions:
@@ -48,12 +48,12 @@ class SupabaseSessions:
             pattern = _pattern(search)
             filters["and"] = f"(or(session_id.imatch.{pattern},metadata->>title.imatch.{pattern}))"
         filters["deleting_at"] = "is.null"
-        return [read_session(row) for row in self._database.select(caller, "sessions", _COLUMNS, **filters)]
+        return [read_session(row) for row in self._database.select(caller, "sessions", COLUMNS, **filters)]
 
     def get(self, caller: Caller, session_id: str) -> Session:
         """Return the caller's session of that name, or raise SessionNotFoundError."""
         rows = self._database.select(
-            caller, "sessions", _COLUMNS, user_id=f"eq.{caller.user_id}", session_id=f"eq.{session_id}"
+            caller, "sessions", COLUMNS, user_id=f"eq.{caller.user_id}", session_id=f"eq.{session_id}"
         )
         if not rows:
             raise SessionNotFoundError

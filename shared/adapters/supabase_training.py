@@ -24,7 +24,7 @@ from shared.records.training import (
 )
 from shared.records.uploads import DataFile
 
-_RUN_COLUMNS = (
+RUN_COLUMNS = (
     "id,session_uuid,user_id,status,request,data_set,manifest,failure,created_at,finished_at,"
     "document_status,document_detail"
 )
@@ -34,7 +34,7 @@ _MODEL_COLUMNS = (
 )
 _PROGRESS_MODEL_COLUMNS = f"{_MODEL_COLUMNS},curve,remaining_s"
 # What a model published without its scalers and charts: those are large and have lists of their own.
-_DESCRIBED_MODEL_COLUMNS = f"{_MODEL_COLUMNS},description"
+DESCRIBED_MODEL_COLUMNS = f"{_MODEL_COLUMNS},description"
 
 
 class SupabaseTraining(SupabaseResults):
@@ -131,13 +131,13 @@ class SupabaseTraining(SupabaseResults):
 
     def of_session(self, caller: Caller, session_id: str) -> tuple[str, list[Run]]:
         """Return the session's row id and its runs, newest first, in one request."""
-        return self._read_runs(caller, session_id, _DESCRIBED_MODEL_COLUMNS)
+        return self._read_runs(caller, session_id, DESCRIBED_MODEL_COLUMNS)
 
     def _read_runs(self, caller: Caller, session_id: str, model_columns: str, **filters: str) -> tuple[str, list[Run]]:
         rows = self._database.select(
             caller,
             "sessions",
-            f"id,session_id,training_results({_RUN_COLUMNS},models({model_columns}))",
+            f"id,session_id,training_results({RUN_COLUMNS},models({model_columns}))",
             user_id=f"eq.{caller.user_id}",
             session_id=f"eq.{session_id}",
             **{"training_results.order": "created_at.desc,id", "training_results.models.order": "created_at,name"},

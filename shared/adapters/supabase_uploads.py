@@ -11,7 +11,7 @@ from shared.records.callers import Caller
 from shared.records.claims import ClaimOutcome
 from shared.records.uploads import AssembledObject, AssemblyClaim, NewUpload, Upload, UploadState
 
-_COLUMNS = (
+COLUMNS = (
     "id,session_uuid,user_id,file_name,content_type,size_bytes,chunk_size_bytes,total_chunks,state,is_legacy,sha256,"
     "object_name,generation,crc32c,n_rows,failure,expires_at,created_at,updated_at"
 )
@@ -30,7 +30,7 @@ class SupabaseUploads:
 
     def get(self, caller: Caller, upload_id: str) -> Upload:
         """Return one of the caller's uploads, or raise UploadNotFoundError."""
-        columns = f"{_COLUMNS},sessions!inner(session_id)"
+        columns = f"{COLUMNS},sessions!inner(session_id)"
         rows = self._database.select(caller, "uploads", columns, id=f"eq.{upload_id}")
         if not rows:
             raise UploadNotFoundError
@@ -38,7 +38,7 @@ class SupabaseUploads:
 
     def of_session(self, caller: Caller, session_id: str) -> list[Upload]:
         """Return the uploads of one of the caller's sessions, oldest first."""
-        columns = f"session_id,uploads({_COLUMNS})"
+        columns = f"session_id,uploads({COLUMNS})"
         rows = self._database.select(
             caller,
             "sessions",
