@@ -1,4 +1,4 @@
-"""The rules of sessions: create, read, list, delete. Finalizing needs the uploads: shared/assembly.py."""
+"""The rules of sessions: create, read, list. Finalizing: shared/assembly.py. Deleting: shared/deletion.py."""
 
 from __future__ import annotations
 
@@ -10,25 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import InvalidFieldError, InvalidPageTokenError, SessionNotFoundError
-from shared.fields import is_uuid, read_session_id
-from shared.publication import results_prefix
+from shared.errors import InvalidFieldError, InvalidPageTokenError
+from shared.fields import is_uuid, read_existing_session_id, read_session_id
 from shared.records.callers import Caller, CallerKind
-from shared.records.objects import (
-    archives_prefix,
-    chunks_prefix,
-    conversions_prefix,
-    data_sets_prefix,
-    models_prefix,
-    pictures_prefix,
-    steps_prefix,
-)
 from shared.records.sessions import PageKey, Session
 from shared.records.uploads import Upload
 
 if TYPE_CHECKING:
     # Only type checkers need the protocols; a bundle may have 100 KiB.
-    from shared.ports import ObjectStore, SessionRepository, UploadRepository
+    from shared.ports import SessionRepository, UploadRepository
 
 LONGEST_METADATA_CHARACTERS = 16_384
 DEEPEST_METADATA_LEVELS = 64
@@ -47,28 +37,12 @@ class SessionPage:
     next_page_token: str
 
 
-@dataclass(frozen=True)
-class Deletion:
-    """What deleting a session removed: rows by table, and objects."""
-
-    rows: Mapping[str, int]
-    n_objects: int
-
-
 class SessionService:
     """What callers may do with sessions."""
 
-    def __init__(
-        self,
-        sessions: SessionRepository,
-        uploads: UploadRepository,
-        upload_store: ObjectStore,
-        artifact_store: ObjectStore,
-    ) -> None:
+    def __init__(self, sessions: SessionRepository, uploads: UploadRepository) -> None:
         self._sessions = sessions
         self._uploads = uploads
-        self._upload_store = upload_store
-        self._artifact_store = artifact_store
 
     def init(self, owner: str, session_id: Any, metadata: Any) -> Session:
         """Create a session; repeating it returns the same one, with the metadata of the first time.
@@ -85,7 +59,7 @@ class SessionService:
         Raises:
             SessionNotFoundError: The caller has none of this name.
         """
-        name = _existing_name(session_id)
+        name = read_existing_session_id(session_id)
         return self._sessions.get(caller, name), self._uploads.of_session(caller, name)
 
     def page(
@@ -122,46 +96,6 @@ class SessionService:
         found = self._sessions.page(caller, limit=size + 1, after=after, user_id=user_id, search=search)
         sessions = found[:size]
         return SessionPage(sessions, _page_token(sessions[-1]) if len(found) > size else "")
-
-    def delete(self, owner: str, session_id: str) -> Deletion:
-        """Delete a session with everything that belongs to it.
-
-        The session is hidden first, its objects go next and its rows last: killed at any point and called again (or
-        found by cleanup), the rest goes too.
-
-        Raises:
-            SessionNotFoundError: There is none, or it is deleted already.
-            SessionBusyError: An upload of it is being assembled.
-        """
-        session_uuid, upload_ids = self._sessions.begin_delete(owner, _existing_name(session_id))
-        # Sources before what is composed of them: an assembly whose lease ran out can then add nothing.
-        prefixes = [prefix(upload_id) for prefix in (chunks_prefix, steps_prefix) for upload_id in upload_ids]
-        prefixes.append(data_sets_prefix(session_uuid))
-        n_objects = sum(self._upload_store.delete(self._upload_store.list(prefix)) for prefix in prefixes)
-        for prefix in (archives_prefix, conversions_prefix, results_prefix, models_prefix, pictures_prefix):
-            n_objects += self._artifact_store.delete(self._artifact_store.list(prefix(session_uuid)))
-        return Deletion(self._sessions.finish_delete(owner, session_uuid), n_objects)
-
-    def finish_deletions(self, *, max_age_hours: int, limit: int) -> int:
-        """Finish deletions that were interrupted; return how many."""
-        unfinished = self._sessions.unfinished_deletions(max_age_hours=max_age_hours, limit=limit)
-        n_finished = 0
-        for owner, session_id in unfinished:
-            try:
-                self.delete(owner, session_id)
-            # Its owner was faster.
-            except SessionNotFoundError:
-                continue
-            n_finished += 1
-        return n_finished
-
-
-def _existing_name(session_id: str) -> str:
-    """Return a name that a session can have; any other is the name of none."""
-    try:
-        return read_session_id(session_id)
-    except InvalidFieldError as error:
-        raise SessionNotFoundError from error
 
 
 def _read_metadata(value: Any) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from shared.adapters.csv_rows import CsvRowCounter
 from shared.chunks import SignedChunk
+from shared.deletion import DeletionService
 from shared.records.callers import Caller, CallerKind
 from shared.records.objects import StoredObject
 from shared.records.sessions import Session, SessionStatus
@@ -122,12 +123,12 @@ class Bench:
             least_chunk_bytes=CHUNK_BYTES,
         )
 
-    def session_service(self, *, sessions: Any = None, store: Any = None, artifacts: Any = None) -> SessionService:
-        return SessionService(
-            sessions or InMemorySessions(self.database),
-            InMemoryUploads(self.database),
-            store or self.store,
-            artifacts or self.artifacts,
+    def session_service(self, *, sessions: Any = None) -> SessionService:
+        return SessionService(sessions or InMemorySessions(self.database), InMemoryUploads(self.database))
+
+    def deletion_service(self, *, sessions: Any = None, store: Any = None, artifacts: Any = None) -> DeletionService:
+        return DeletionService(
+            sessions or InMemorySessions(self.database), store or self.store, artifacts or self.artifacts
         )
 
     def open_session(self, session_id: str = "weather", *, owner: str = ALICE) -> Session:

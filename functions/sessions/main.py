@@ -1,10 +1,9 @@
-"""Functions of sessions: init_session, list_sessions, get_session, delete_session. Rules: shared/sessions.py."""
+"""Functions of sessions: init_session, list_sessions, get_session. Rules: shared/sessions.py."""
 
 import os
 from functools import cache
 from typing import Any
 
-from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.supabase import SupabaseDatabase
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
@@ -13,7 +12,7 @@ from shared.fields import read_number_text
 from shared.records.sessions import Session
 from shared.records.uploads import Upload, UploadState
 from shared.sessions import DEFAULT_PAGE, SessionService
-from shared.settings import buckets, supabase_settings
+from shared.settings import supabase_settings
 from shared.web.endpoint import Call, Reply, endpoint
 
 
@@ -21,13 +20,7 @@ from shared.web.endpoint import Call, Reply, endpoint
 def service() -> SessionService:
     """Build the service on the first request; building it twice is harmless."""
     database = SupabaseDatabase(supabase_settings(os.environ))
-    names = buckets(os.environ)
-    return SessionService(
-        SupabaseSessions(database),
-        SupabaseUploads(database),
-        GcsObjectStore(names.uploads),
-        GcsObjectStore(names.artifacts),
-    )
+    return SessionService(SupabaseSessions(database), SupabaseUploads(database))
 
 
 @endpoint
@@ -87,21 +80,6 @@ def get_session(call: Call) -> Reply:
                 }
                 for upload in uploads
             ],
-        },
-    )
-
-
-@endpoint
-def delete_session(call: Call) -> Reply:
-    """POST /session/{session_id}/delete: remove every row and every object of a session."""
-    deletion = service().delete(call.caller.user_id, call.path["session_id"])
-    return Reply(
-        200,
-        {
-            "session_id": call.path["session_id"],
-            "deleted_from_database": deletion.rows,
-            "files_deleted": deletion.n_objects,
-            "status": "deleted",
         },
     )
 

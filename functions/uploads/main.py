@@ -2,7 +2,7 @@
 
 Rules: shared/uploads.py (create, sign, get), shared/assembly.py (assemble, finalize), shared/sweeping.py (abort,
 cleanup), shared/legacy_chunks.py (upload-chunk). Cleanup also finishes deletions of sessions that were interrupted
-(shared/sessions.py).
+(shared/deletion.py).
 """
 
 import json
@@ -19,12 +19,12 @@ from shared.adapters.supabase_uploads import SupabaseUploads
 from shared.api.requests.uploads import Cleanup, CreateUpload, FinalizeSession, SignChunks
 from shared.assembly import AssemblyService
 from shared.chunks import SignedChunk
+from shared.deletion import DeletionService
 from shared.errors import InvalidFieldError, InvalidRequestError
 from shared.fields import read_boolean
 from shared.legacy_chunks import LegacyChunk, LegacyChunkService
 from shared.logs import write_log
 from shared.records.uploads import Upload, UploadState
-from shared.sessions import SessionService
 from shared.settings import buckets, storage_settings, supabase_settings
 from shared.sweeping import DEFAULT_MAX_AGE_HOURS, SWEPT_PER_RUN, SweepService, SweptUpload
 from shared.uploads import CLIENT_CONCURRENCY, TableView, UploadService
@@ -81,10 +81,10 @@ def sweep_service() -> SweepService:
 
 
 @cache
-def session_service() -> SessionService:
+def deletion_service() -> DeletionService:
     """Build the service that finishes interrupted deletions."""
     artifacts = GcsObjectStore(buckets(os.environ).artifacts)
-    return SessionService(SupabaseSessions(database()), SupabaseUploads(database()), store(), artifacts)
+    return DeletionService(SupabaseSessions(database()), store(), artifacts)
 
 
 @endpoint
@@ -213,7 +213,7 @@ def cleanup(call: Call) -> Reply:
     dry_run = read_boolean(body.get("dryRun", False), "dryRun")
     sweep = sweep_service().sweep(max_age_hours=max_age_hours, dry_run=dry_run, on_swept=_audit)
     if not dry_run:
-        session_service().finish_deletions(max_age_hours=max_age_hours, limit=SWEPT_PER_RUN)
+        deletion_service().finish_deletions(max_age_hours=max_age_hours, limit=SWEPT_PER_RUN)
     return Reply(
         200,
         {

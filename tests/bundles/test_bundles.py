@@ -140,14 +140,26 @@ def test_sources_of_a_bundle_take_less_than_100_kib(bundles):
 @pytest.mark.parametrize(
     ("function", "absent"),
     [
-        ("get-session", ("shared/training.py", "shared/pickles.py", "shared/adapters/reference_trainer.py")),
-        ("scalers", ("shared/drawings.py", "shared/chart_templates.py", "shared/adapters/gcs.py")),
+        ("scalers", ("shared/drawings.py", "shared/chart_templates.py")),
         ("create-upload", ("shared/training.py", "shared/adapters/supabase_training.py")),
         ("list-models", ("shared/adapters/reference_trainer.py", "shared/adapters/keras_models.py")),
     ],
 )
 def test_a_bundle_holds_nothing_of_other_areas(bundles, function, absent):
     assert not set(absent) & set(bundles[function].files)
+
+
+@pytest.mark.parametrize("function", ["init-session", "list-sessions", "get-session", "scalers", "evaluation-tables"])
+def test_a_bundle_that_only_asks_the_database_holds_nothing_of_buckets_and_what_lies_in_them(bundles, function):
+    assert not {
+        "shared/adapters/gcs.py",
+        "shared/adapters/signing.py",
+        "shared/deletion.py",
+        "shared/publication.py",
+        "shared/records/objects.py",
+        "shared/threads.py",
+    } & set(bundles[function].files)
+    assert b"google-cloud" not in bundles[function].files["requirements.txt"]
 
 
 def imported_in(source: str) -> tuple[set[str], set[str]]:

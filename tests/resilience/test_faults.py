@@ -144,7 +144,7 @@ def delete(world: World) -> Callable[[Services], Any]:
     upload = world.open_upload(THREE_CHUNKS)
     world.services.uploads.assemble(world.caller.user_id, upload.id)
     world.note(upload)
-    return lambda services: services.sessions.delete(world.caller.user_id, SESSION)
+    return lambda services: services.deletions.delete(world.caller.user_id, SESSION)
 
 
 def deleted(world: World) -> None:

@@ -85,7 +85,7 @@ class Callers:
         return lambda: self._world.services.uploads.finalize_session(self._world.caller, SESSION).status.value
 
     def delete(self) -> Op:
-        return lambda: self._world.services.sessions.delete(self._owner, SESSION)
+        return lambda: self._world.services.deletions.delete(self._owner, SESSION)
 
 
 def codes(outcomes: Sequence[Any]) -> set[str]:

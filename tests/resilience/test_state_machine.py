@@ -19,12 +19,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from shared.deletion import DeletionService
 from shared.errors import ServiceError
 from shared.ports import ObjectStore, SessionRepository, UploadRepository
 from shared.records.callers import Caller
 from shared.records.objects import chunk_name, data_sets_prefix
 from shared.records.uploads import Upload
-from shared.sessions import SessionService
 from tests.factories import ALICE, CHUNK_BYTES, Bench, a_caller, a_uuid, some_bytes
 from tests.fakes.sessions import InMemorySessions
 from tests.fakes.uploads import InMemoryUploads
@@ -47,7 +47,7 @@ class Backend(Protocol):
     caller: Caller
     chunk_bytes: int
     uploads: UploadRules
-    sessions: SessionService
+    deletions: DeletionService
     upload_rows: UploadRepository
     session_rows: SessionRepository
     store: ObjectStore
@@ -66,7 +66,7 @@ class MemoryBackend:
     def __init__(self) -> None:
         self._bench = Bench()
         self.caller = a_caller(ALICE)
-        self.uploads, self.sessions = self._bench.upload_service(), self._bench.session_service()
+        self.uploads, self.deletions = self._bench.upload_service(), self._bench.deletion_service()
         self.upload_rows = InMemoryUploads(self._bench.database)
         self.session_rows = InMemorySessions(self._bench.database)
         self.store = self._bench.store
@@ -90,7 +90,7 @@ class StackBackend:
     def __init__(self, stack: LocalStack, people: People, services: Services) -> None:
         self._stack, self._people = stack, people
         self.caller = people.add()
-        self.uploads, self.sessions = services.uploads, services.sessions
+        self.uploads, self.deletions = services.uploads, services.deletions
         self.upload_rows, self.session_rows, self.store = services.upload_rows, services.session_rows, services.store
 
     def let_leases_run_out(self) -> None:
@@ -170,7 +170,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(session=SESSIONS)
     def open_session(self, session: str) -> None:
-        row = self._expect(None, lambda: self._backend.sessions.init(self._owner, session, None))
+        row = self._expect(None, lambda: self._backend.session_rows.init(self._owner, session, {}))
         self._sessions.setdefault(session, False)
         self._uuids.add(row.id)
 
@@ -289,7 +289,7 @@ class Machine(RuleBasedStateMachine):
             code = "session_not_found"
         elif any(upload.state == "dying" for upload in self._of(session)):
             code = "session_busy"
-        self._expect(code, lambda: self._backend.sessions.delete(self._owner, session))
+        self._expect(code, lambda: self._backend.deletions.delete(self._owner, session))
         if code is None:
             for upload in self._of(session):
                 if upload.state in IS_FREE:

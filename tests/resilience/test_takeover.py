@@ -77,7 +77,7 @@ class Scene:
         self.bench.upload_service().sweep(max_age_hours=0)
 
     def delete(self) -> None:
-        self.bench.session_service().delete(ALICE, self.upload.session_id)
+        self.bench.deletion_service().delete(ALICE, self.upload.session_id)
 
 
 def three_chunks(bench: Bench) -> Upload:

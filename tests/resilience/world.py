@@ -14,10 +14,10 @@ from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
 from shared.checksums import encode_crc32c
+from shared.deletion import DeletionService
 from shared.records.callers import Caller
 from shared.records.objects import chunk_name, chunks_prefix, data_set_prefix, data_sets_prefix, steps_prefix
 from shared.records.uploads import Upload
-from shared.sessions import SessionService
 from shared.settings import storage_settings
 from shared.sweeping import SWEPT_PER_RUN
 from tests.factories import chunk_of
@@ -36,7 +36,7 @@ class Services:
     """The rules on the real adapters, with small chunks, in the test's own process: for preparing and for looking."""
 
     uploads: UploadRules
-    sessions: SessionService
+    deletions: DeletionService
     upload_rows: SupabaseUploads
     session_rows: SupabaseSessions
     store: GcsObjectStore
@@ -49,8 +49,8 @@ class Services:
         signer = GcsUrlSigner(storage, storage.uploads_bucket)
         service = UploadRules(upload_rows, session_rows, store, signer, CsvRowCounter(), least_chunk_bytes=CHUNK_BYTES)
         artifacts = GcsObjectStore(storage.artifacts_bucket)
-        sessions = SessionService(session_rows, upload_rows, store, artifacts)
-        return cls(service, sessions, upload_rows, session_rows, store)
+        deletions = DeletionService(session_rows, store, artifacts)
+        return cls(service, deletions, upload_rows, session_rows, store)
 
 
 class World:
@@ -109,7 +109,7 @@ class World:
         """Run the next cleanup, for which everything unfinished is old enough."""
         self.let_leases_run_out()
         self.services.uploads.sweep(max_age_hours=0)
-        self.services.sessions.finish_deletions(max_age_hours=0, limit=SWEPT_PER_RUN)
+        self.services.deletions.finish_deletions(max_age_hours=0, limit=SWEPT_PER_RUN)
 
     def rows(self) -> list[dict[str, Any]]:
         return self._stack.rows(

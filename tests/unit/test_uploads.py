@@ -394,7 +394,7 @@ class TestReuse:
         first = self.first(bench)
         upload, _, _ = self.reused(bench)
 
-        bench.session_service().delete(ALICE, first.session_id)
+        bench.deletion_service().delete(ALICE, first.session_id)
 
         assert data_set_of(bench, upload) == self.CONTENT
 
