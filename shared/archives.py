@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from shared.archived import check as check_program
 from shared.archived import encoding as encoding_module
 from shared.archived import load as load_program
+from shared.charts import PICTURE
 from shared.errors import ObjectExistsError, ObjectNotFoundError, SessionBusyError
 from shared.fields import read_existing_session_id
 from shared.records.callers import Caller
@@ -27,6 +28,7 @@ from shared.records.objects import SignedUrl, archives_prefix
 from shared.records.results import ResultItem, ResultKind
 from shared.records.training import ModelFile, ModelStatus, Run, TrainedModel
 from shared.result_tables import ResultTableError, table_csv
+from shared.results import is_own_picture
 from shared.skew import requirements_of
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from shared.ports import JobQueue, ObjectStore, TrainingRepository, UrlSigner
 
 # Counted up by whoever changes what archives hold, so that no old one is handed out.
-FORM: Final = 1
+FORM: Final = 2
 # [bytes] of files up to which an archive is built while the caller waits: about two seconds.
 BUILT_AT_ONCE_BYTES: Final = 32 << 20
 RETRY_AFTER_S: Final = 5
@@ -73,7 +75,7 @@ class ArchiveService:
         name = read_existing_session_id(session_id)
         session_uuid, runs = self._runs.of_session(caller, name)
         results = {kind: self._runs.results(caller, name, kind, of_all_runs=True) for kind in ResultKind}
-        members = list(_members(name, runs, results))
+        members = list(_members(name, session_uuid, runs, results))
         plan = json.dumps({"form": FORM, "members": members}, sort_keys=True, ensure_ascii=False).encode(
             errors="replace"
         )
@@ -178,14 +180,14 @@ class _Stream:
 
 
 def _members(
-    session_id: str, runs: Sequence[Run], results: Mapping[ResultKind, Sequence[ResultItem]]
+    session_id: str, session_uuid: str, runs: Sequence[Run], results: Mapping[ResultKind, Sequence[ResultItem]]
 ) -> Iterator[dict[str, Any]]:
     """Yield the files of an archive: {name, text} or {name, object, generation, bytes, sha256}."""
     found = [
         *_of_models(runs),
-        *_of_items("scalers", results[ResultKind.SCALERS]),
-        *_of_items("tables", results[ResultKind.EVALUATION_TABLES]),
-        *_of_items("charts", results[ResultKind.VISUALIZATIONS]),
+        *_of_items("scalers", session_uuid, results[ResultKind.SCALERS]),
+        *_of_items("tables", session_uuid, results[ResultKind.EVALUATION_TABLES]),
+        *_of_items("charts", session_uuid, results[ResultKind.VISUALIZATIONS]),
         {"name": "encoding.py", "text": _source(encoding_module.__file__)},
         {"name": "load.py", "text": _source(load_program.__file__)},
         {"name": "check.py", "text": _source(check_program.__file__)},
@@ -248,7 +250,7 @@ def _file(file: ModelFile) -> dict[str, Any]:
     }
 
 
-def _of_items(kind: str, items: Sequence[ResultItem]) -> Iterator[dict[str, Any]]:
+def _of_items(kind: str, session_uuid: str, items: Sequence[ResultItem]) -> Iterator[dict[str, Any]]:
     taken: set[str] = set()
     for item in items:
         content = item.content
@@ -262,15 +264,15 @@ def _of_items(kind: str, items: Sequence[ResultItem]) -> Iterator[dict[str, Any]
                 # A table that is none is still there as it was published.
                 continue
             yield {"name": f"{name}.csv", "text": text}
-        # A picture of an old document; its type, place and checksum were written by us.
-        if content.get("origin") == "legacy" and content.get("kind") == "picture":
-            yield {
-                "name": f"{name}.png",
-                "object": content["object"],
-                "generation": content["generation"],
-                "bytes": content["bytes"],
-                "sha256": content["sha256"],
-            }
+        if content.get("kind") == PICTURE:
+            yield from _of_picture(f"{name}.png", session_uuid, item)
+
+
+def _of_picture(name: str, session_uuid: str, item: ResultItem) -> Iterator[dict[str, Any]]:
+    """Yield a stored picture. What it is was read when it was taken in; rows of older versions may not say it."""
+    found = {key: item.content.get(key) for key in ("object", "generation", "bytes", "sha256")}
+    if None not in found.values() and is_own_picture(str(found["object"]), session_uuid, item.run_id):
+        yield {"name": name, **found}
 
 
 def _readme(session_id: str, runs: Sequence[Run], members: Sequence[Mapping[str, Any]]) -> str:
@@ -292,7 +294,7 @@ def _readme(session_id: str, runs: Sequence[Run], members: Sequence[Mapping[str,
         "| models/ | one folder each: its files, what it takes, gives and was made from (`model.json`), requirements |",
         "| scalers/ | numbers, with `formula` and `inverse` for any language |",
         "| tables/ | as JSON with types and units, and as CSV |",
-        "| charts/ | as data; pictures of old documents as PNG |",
+        "| charts/ | as data; stored pictures as PNG |",
         "",
         "In a formula `x` is a value of a feature, and the other names are that feature's entries of `params`; only",
         "`feature_range` is the same for all, and `clip(x, low, high)` keeps x between two bounds. In JavaScript:",

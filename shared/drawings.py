@@ -12,11 +12,9 @@ from shared.chart_templates import DEFAULT_WIDTH, THEMES, WIDTHS, vega_lite
 from shared.charts import PICTURE, ChartError, read_chart
 from shared.errors import ChartInvalidError, InvalidFieldError
 from shared.fields import read_existing_session_id, read_number_text
-from shared.publication import run_prefix
 from shared.records.callers import Caller
-from shared.records.objects import pictures_prefix
 from shared.records.results import ResultItem, ResultKind
-from shared.results import ResultFile, ResultService, bounded, file_name_of, named, read_format
+from shared.results import ResultFile, ResultService, bounded, file_name_of, is_own_picture, named, read_format
 
 if TYPE_CHECKING:
     # Only type checkers need the protocols; a bundle may have 100 KiB.
@@ -99,9 +97,7 @@ class ChartService:
             raise InvalidFieldError("format", "a stored picture is had as png only")
         session = self._sessions.get(caller, read_existing_session_id(session_id))
         object_name = item.content["object"]
-        # A trainer of somebody else's names objects; only those of this session are handed out.
-        prefixes = (pictures_prefix(session.id), run_prefix(session.id, item.run_id))
-        if not object_name.startswith(prefixes) or "/../" in object_name:
+        if not is_own_picture(object_name, session.id, item.run_id):
             raise ChartInvalidError(
                 "The picture does not lie where those of its session do.", name=item.content["name"]
             )

@@ -1,7 +1,7 @@
 """The rules of manifests: taking in what a trainer published, and checking its files against what it says.
 
-A manifest is what docs/results.md describes. No model is loaded: sizes, checksums and first bytes are read, and Keras
-files are looked into, because loading one can do harm.
+A manifest is what docs/results.md describes. No model is loaded and no picture is decoded: sizes, checksums and first
+bytes are read, and Keras files are looked into, because loading one can do harm.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shared.charts import PICTURE, ChartError, read_chart
 from shared.errors import ManifestInvalidError, ObjectNotFoundError
+from shared.pictures import read_png
 from shared.publication import (
     FORMATS,
     LARGEST_MANIFEST_BYTES,
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 # Of a key that an answer names.
 _LONGEST_KEY = 100
+# Every format is known by fewer.
+_HEAD_BYTES = 16
 
 
 class ManifestIntake:
@@ -54,16 +59,24 @@ class ManifestIntake:
             runs: All that are known of the session.
 
         Raises:
-            ManifestInvalidError: A manifest of another trainer does not fit its files; it is not taken in.
+            ManifestInvalidError: A manifest of another trainer does not fit its files; it is not taken in. The others
+                are, and of several that do not fit the first is told.
         """
         for run in runs:
             if run.status in {RunStatus.COMPLETED, RunStatus.CANCELLED} and run.manifest is not None:
                 self.save_run(run)
         known = {manifest_name(session_uuid, run.id) for run in runs}
+        invalid: ManifestInvalidError | None = None
         for stored in self._store.list(results_prefix(session_uuid)):
             is_manifest = stored.name.endswith("/manifest.json") and stored.name.count("/") == 3
             if is_manifest and stored.name not in known:
-                self._take_in(owner, session_uuid, stored)
+                try:
+                    self._take_in(owner, session_uuid, stored)
+                except ManifestInvalidError as error:
+                    # It stays where it is until the session is deleted, and must not stand before the others.
+                    invalid = invalid or error
+        if invalid is not None:
+            raise invalid
 
     def save_run(self, run: Run) -> Run:
         """Read the files of a run's pending models; each becomes ready, or refused with the reason.
@@ -88,21 +101,8 @@ class ManifestIntake:
 
     def _take_in(self, owner: str, session_uuid: str, stored: StoredObject) -> None:
         document, content = self._read_manifest(session_uuid, stored)
-        prefix = run_prefix(session_uuid, document["run_id"])
-        for model in document["models"]:
-            for file in model["files"]:
-                fault = self._fault(prefix, _model_file(file))
-                if fault:
-                    raise ManifestInvalidError(fault, manifest=stored.name, object=file["object"])
-        refusals: dict[str, str] = {}
-        for model in document["models"]:
-            for file in model["files"]:
-                report = self._look(_model_file(file))
-                if report is not None:
-                    file["loads_code"] = report.has_code
-                    if report.refusal is not None:
-                        refusals.setdefault(model["name"], f"{file['object']}: {report.refusal.reason}")
-                    _add_findings(model, file["object"], report)
+        self._check_objects(document, run_prefix(session_uuid, document["run_id"]), stored.name)
+        refusals = self._look_into(document["models"])
         reference = {
             "object": stored.name,
             "generation": stored.generation,
@@ -114,6 +114,34 @@ class ManifestIntake:
         verdicts = {model.id: refusals.get(model.name) for model in run.models if model.status is ModelStatus.PENDING}
         if verdicts:
             self._runs.mark(run.id, verdicts)
+
+    def _check_objects(self, document: Mapping[str, Any], prefix: str, manifest: str) -> None:
+        """Read every object that a manifest names; note of pictures what they were found to be.
+
+        Raises:
+            ManifestInvalidError: One is not there, not this run's, or not what the manifest says.
+        """
+        for model in document["models"]:
+            for file in model["files"]:
+                fault = self._fault(prefix, _model_file(file))
+                if fault:
+                    raise ManifestInvalidError(fault, manifest=manifest, object=file["object"])
+        for chart in document["charts"]:
+            if chart.get("kind") == PICTURE:
+                chart.update(self._picture(prefix, chart, manifest))
+
+    def _look_into(self, models: Sequence[dict[str, Any]]) -> dict[str, str]:
+        """Note of Keras files what is in them; return why models are not handed out, by name."""
+        refusals: dict[str, str] = {}
+        for model in models:
+            for file in model["files"]:
+                report = self._look(_model_file(file))
+                if report is not None:
+                    file["loads_code"] = report.has_code
+                    if report.refusal is not None:
+                        refusals.setdefault(model["name"], f"{file['object']}: {report.refusal.reason}")
+                    _add_findings(model, file["object"], report)
+        return refusals
 
     def _read_manifest(self, session_uuid: str, stored: StoredObject) -> tuple[dict[str, Any], bytes]:
         def refuse(text: str) -> ManifestInvalidError:
@@ -151,26 +179,82 @@ class ManifestIntake:
 
     def _fault(self, prefix: str, file: ModelFile) -> str | None:
         """Read a file and return what is wrong with it, or None."""
-        if not file.object_name.startswith(prefix) or "/../" in file.object_name:
-            return f"{file.object_name} does not lie below {prefix}"
-        magic = FORMATS[file.format].begins
-        sha256 = hashlib.sha256()
-        n_bytes = 0
-        head = b""
+        name = file.object_name
+        if not _lies_below(prefix, name):
+            return f"{name} does not lie below {prefix}"
         try:
-            for piece in self._store.read(file.object_name, generation=file.generation):
-                sha256.update(piece)
-                n_bytes += len(piece)
-                head = head or piece[: len(magic)]
+            found = self._measure(name, file.generation)
         except ObjectNotFoundError:
-            return f"{file.object_name} is missing"
-        if n_bytes != file.size_bytes:
-            return f"{file.object_name} has {n_bytes} bytes instead of {file.size_bytes}"
-        if sha256.hexdigest() != file.sha256:
-            return f"{file.object_name} has another sha256 than its manifest says"
-        if not head.startswith(magic):
-            return f"{file.object_name} is no {file.format} file"
-        return None
+            return f"{name} is missing"
+        fault = _difference(name, found, file.size_bytes, file.sha256)
+        if fault is None and not found.head.startswith(FORMATS[file.format].begins):
+            return f"{name} is no {file.format} file"
+        return fault
+
+    def _picture(self, prefix: str, chart: Mapping[str, Any], manifest: str) -> dict[str, Any]:
+        """Read the picture that a chart names; return what it was found to be.
+
+        Raises:
+            ManifestInvalidError: It is not there, not this run's, not what the manifest says, or no picture.
+        """
+        try:
+            read_chart(chart)
+        except ChartError as error:
+            raise ManifestInvalidError(f"{manifest}: {error}", manifest=manifest) from error
+        name = chart["object"]
+
+        def refuse(text: str) -> ManifestInvalidError:
+            return ManifestInvalidError(f"{name} {text}", manifest=manifest, object=name)
+
+        if not _lies_below(prefix, name):
+            raise refuse(f"does not lie below {prefix}")
+        try:
+            stored = self._store.stat(name)
+            found = self._measure(name, stored.generation)
+            size = read_png(stored_file(self._store, stored))
+        except ObjectNotFoundError as error:
+            raise refuse("is missing") from error
+        fault = _difference(name, found, chart.get("bytes", found.n_bytes), chart.get("sha256", found.sha256))
+        if fault is not None:
+            raise ManifestInvalidError(fault, manifest=manifest, object=name)
+        if size is None:
+            raise refuse("is no PNG picture")
+        return {
+            "generation": stored.generation,
+            "bytes": found.n_bytes,
+            "sha256": found.sha256,
+            "width": size.width,
+            "height": size.height,
+        }
+
+    def _measure(self, name: str, generation: int | None) -> _Measured:
+        """Read an object to its end."""
+        sha256, n_bytes, head = hashlib.sha256(), 0, b""
+        for piece in self._store.read(name, generation=generation):
+            sha256.update(piece)
+            n_bytes += len(piece)
+            head = head or piece[:_HEAD_BYTES]
+        return _Measured(n_bytes, sha256.hexdigest(), head)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What an object was found to be; `head` is how it begins."""
+
+    n_bytes: int
+    sha256: str
+    head: bytes
+
+
+def _lies_below(prefix: str, name: str) -> bool:
+    return name.startswith(prefix) and "/../" not in name
+
+
+def _difference(name: str, found: _Measured, n_bytes: object, sha256: object) -> str | None:
+    """Return in what an object differs from what its manifest says, or None."""
+    if found.n_bytes != n_bytes:
+        return f"{name} has {found.n_bytes} bytes instead of {n_bytes}"
+    return f"{name} has another sha256 than its manifest says" if found.sha256 != sha256 else None
 
 
 def _add_findings(model: dict[str, Any], object_name: str, report: ArchiveReport) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from shared.errors import InvalidFieldError, ModelNotFoundError, ModelUnavailableError
+from shared.errors import InvalidFieldError, ManifestInvalidError, ModelNotFoundError, ModelUnavailableError
 from shared.fields import read_existing_session_id
 from shared.model_choices import ALIASES, BEST, DEFAULT_FORMATS, DEFAULT_FRAMEWORK, LATEST
 from shared.publication import FORMATS
@@ -146,12 +146,18 @@ class ModelService:
         Raises:
             SessionBusyError: Another call reads a legacy document of the session.
             SessionNotFoundError: The caller has none of this name.
-            ManifestInvalidError: A manifest of another trainer does not fit its files; it is not taken in.
+            ManifestInvalidError: A manifest of another trainer does not fit its files; it is not taken in, all else is.
         """
         name = read_existing_session_id(session_id)
         session_uuid, runs = self._runs.of_session(caller, name)
+        invalid: ManifestInvalidError | None = None
         for intake in self._intakes:
-            intake.take_in(caller.user_id, session_uuid, runs)
+            try:
+                intake.take_in(caller.user_id, session_uuid, runs)
+            except ManifestInvalidError as error:
+                invalid = error
+        if invalid is not None:
+            raise invalid
         listing = self.list(caller, name)
         return replace(listing, models=[one for one in listing.models if one.model.status is ModelStatus.READY])
 

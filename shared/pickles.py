@@ -434,6 +434,7 @@ class _Reading:
                 self.find("embedded_archive", "It holds a zip archive that is no Keras model.", _written(path))
 
     def look_at_call(self, call: DeadCall, path: _Path) -> None:
+        self.is_cut = self.is_cut or _has_too_many_attributes(call)
         self.look_for_archive(call, path)
         known = _class_global(call)
         if known is None or grade(known.module, known.name) is not Grade.ESTIMATOR:
@@ -448,6 +449,8 @@ class _Reading:
             self.n_scalers_tried += 1
             if self.n_scalers_tried <= MAX_SCALERS:
                 self.look_at_scaler(known.name, _attributes(call), path)
+            else:
+                self.is_cut = True
 
     def look_for_archive(self, call: DeadCall, path: _Path) -> None:
         """Find the exact form in which Keras 3 pickles a model: getattr(class, loader)(BytesIO with a zip)."""
@@ -464,6 +467,8 @@ class _Reading:
             self.archives.append(
                 KerasArchive(_written(path), model_class, payload.start, payload.stop, self.data, payload)
             )
+        else:
+            self.is_cut = True
 
     def look_at_scaler(self, name: str, attributes: Mapping[str, Any], path: _Path) -> None:
         kind, learned, settings = _SCALERS[name]
@@ -611,10 +616,14 @@ class _Reading:
         attributes = _attributes(call)
         is_estimator = known is not None and grade(known.module, known.name) is Grade.ESTIMATOR
         if attributes:
-            described["parameters" if is_estimator else "state"] = {
-                self.plain_text(name): self.plain(value, depth + 1)
-                for name, value in list(attributes.items())[:MAX_ENTRIES]
+            shown = [
+                (name, value)
+                for name, value in attributes.items()
                 if not (is_estimator and (name.startswith("_") or name.endswith("_")))
+            ]
+            self.is_cut = self.is_cut or len(shown) > MAX_ENTRIES
+            described["parameters" if is_estimator else "state"] = {
+                self.plain_text(name): self.plain(value, depth + 1) for name, value in shown[:MAX_ENTRIES]
             }
         elif call.state is not None:
             described["state"] = self.plain(call.state, depth + 1)
@@ -876,20 +885,26 @@ def _plain_float(value: float) -> float | str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-def _attributes(value: Any) -> dict[str, Any]:
-    """Return the attributes that the state of an object sets: a dict, or a dict and one of slots.
+def _states(value: Any) -> tuple[Any, ...]:
+    """Return what sets the attributes of an object: a dict, or a dict and one of slots. Of a dict it is the dict."""
+    state = value if isinstance(value, DeadDict) else value.state if isinstance(value, DeadCall) else None
+    return state if isinstance(state, tuple) and len(state) == 2 else (state,)
 
-    Of a dict itself they are its entries under texts. None of an object that has more than can be looked at.
+
+def _has_too_many_attributes(value: Any) -> bool:
+    return any(isinstance(part, DeadDict) and len(part.pairs) > 2 * MAX_ATTRIBUTES for part in _states(value))
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Return the attributes that the state of an object sets, or of a dict its entries under texts.
+
+    None of an object that has more than can be looked at.
     """
-    state = value.state if isinstance(value, DeadCall) else None
-    if isinstance(value, DeadDict):
-        state = value
-    parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
-    if any(isinstance(part, DeadDict) and len(part.pairs) > 2 * MAX_ATTRIBUTES for part in parts):
+    if _has_too_many_attributes(value):
         return {}
     return {
         key: held
-        for part in parts
+        for part in _states(value)
         if isinstance(part, DeadDict)
         for key, held in in_pairs(part.pairs)
         if isinstance(key, str)

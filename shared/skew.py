@@ -13,7 +13,8 @@ from shared.records.training import TrainedModel
 _PICKLED = ("pkl", "skops")
 _KERAS_FORMATS = ("keras", "h5")
 _RELEASE = re.compile(r"(\d+)\.(\d+)")
-_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(.*)")
+# A name of PyPI, and a version of PEP 440 if there is one: nothing else gets into a file that is handed to pip.
+_REQUIREMENT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)((?:==|>=)[0-9][A-Za-z0-9.+!_-]{0,60}|)")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def needs_of(model: TrainedModel) -> tuple[Need, ...]:
 def requirements_of(model: TrainedModel) -> tuple[str, ...]:
     """Return the lines of a requirements.txt that repeats what a model was written with; empty if it is not known."""
     pinned = [f"{name}=={version}" for name, version in _mapping(model, "environment").items() if name != "python"]
-    return tuple(sorted(pinned)) or tuple(sorted(_lines(model)))
+    return tuple(sorted(filter(_REQUIREMENT.fullmatch, pinned))) or tuple(sorted(_lines(model)))
 
 
 def _scikit_learn(formats: set[str], written_with: Mapping[str, str]) -> Iterable[Need]:
@@ -102,15 +103,15 @@ def _onnx(formats: set[str]) -> Iterable[Need]:
 def _said_by_pickle(model: TrainedModel, formats: set[str]) -> Iterable[Need]:
     if "pkl" not in formats:
         return
-    for line in _lines(model):
-        match = _LINE.fullmatch(line)
+    for match in map(_REQUIREMENT.fullmatch, _lines(model)):
         if match:
             yield Need(match[1], match[2], "The pickle itself names it.", ("pkl",))
 
 
 def _lines(model: TrainedModel) -> tuple[str, ...]:
     lines = model.published.get("requirements")
-    return tuple(str(line) for line in lines) if isinstance(lines, list) else ()
+    texts = map(str, lines if isinstance(lines, list) else ())
+    return tuple(line for line in texts if _REQUIREMENT.fullmatch(line))
 
 
 def _mapping(model: TrainedModel, name: str) -> Mapping[str, object]:

@@ -23,7 +23,7 @@ from trainshed.answers import Model
 from trainshed.charts import PICTURE, ChartError, read_chart
 from trainshed.client import Client
 from trainshed.described import plain, scaler_numbers, type_of, versions
-from trainshed.errors import PublishError
+from trainshed.errors import PublishError, ServiceError
 from trainshed.publication import (
     FORMATS,
     LARGEST_MANIFEST_BYTES,
@@ -286,7 +286,12 @@ class Publisher:
         document = self._document()
         self._check_document(document)
         self._destination.write(MANIFEST_NAME, _bytes_of(document), "application/json")
-        self._client.save_models(self._session_id)
+        try:
+            self._client.save_models(self._session_id)
+        except ServiceError as error:
+            # Of several runs the service refuses each on its own, and may tell of another one.
+            if error.code != "manifest_invalid" or error.details.get("manifest") in {None, self._manifest_name}:
+                raise
         models = self._client.list_models(self._session_id)["models"]
         return [model for model in models if model["path"].startswith(f"{self.run_id}/")]
 
@@ -305,6 +310,10 @@ class Publisher:
             **{"environment": versions(), **plain(self._about)},
         )
 
+    @property
+    def _manifest_name(self) -> str:
+        return f"{run_prefix(self._session_uuid, self.run_id)}{MANIFEST_NAME}"
+
     def _check(self, **parts: Sequence[Mapping[str, Any]]) -> None:
         """Look at a part as the service will, as a manifest that holds nothing else."""
         self._check_document(manifest(self._session_uuid, self.run_id, **{"models": [], **parts}))
@@ -312,9 +321,7 @@ class Publisher:
     def _check_document(self, document: Mapping[str, Any]) -> None:
         content = _bytes_of(document)
         try:
-            check_manifest(
-                document, self._session_uuid, f"{run_prefix(self._session_uuid, self.run_id)}{MANIFEST_NAME}"
-            )
+            check_manifest(document, self._session_uuid, self._manifest_name)
         except FormError as error:
             raise PublishError(f"{error}.") from error
         if len(content) > LARGEST_MANIFEST_BYTES:

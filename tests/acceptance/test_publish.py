@@ -113,43 +113,81 @@ def test_two_runs_at_once_are_both_published_and_one_run_twice_at_once_is_publis
     assert names_of(alice, session) == [("forest", "ready")] * 2
 
 
+# Publishes six models; the process ends itself at one of its PUTs, as the machine would: without a word to anybody.
 JOB = """
-    import sys
+    import os, signal, sys
     from pathlib import Path
     from tests.acceptance.conftest import sign_in_as
     from trainshed import Client
     from trainshed.publish import Publisher
 
-    url, session, folder = sys.argv[1:]
-    with Client(url, sign_in_as("ALICE")) as client, Publisher(client, session, "nightly") as run:
+    url, session, folder, at, where = sys.argv[1:]
+
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    class Dying(Client):
+        n_puts = 0
+
+        def put_chunk(self, chunk, content):
+            self.n_puts += 1
+            if self.n_puts != int(at):
+                return super().put_chunk(chunk, content)
+            if where == "before":
+                die()
+            super().put_chunk(chunk, self.first_piece(content) if where == "within" else content)
+            die()
+
+        def first_piece(self, content):
+            yield next(iter(content))
+            die()
+
+    with Dying(url, sign_in_as("ALICE")) as client, Publisher(client, session, "nightly") as run:
         for number in range(6):
             run.add_model(f"forest-{number}", Path(folder) / f"forest-{number}.skops")
-            print(number, flush=True)
 """
 
 
-def test_a_job_that_was_killed_publishes_nothing_and_goes_on_where_it_was(
+def test_a_job_killed_wherever_it_was_publishes_nothing_and_goes_on_where_it_was_and_two_at_once_end_it(
     service_url, alice, new_session, tmp_path, artifacts
 ):
     session = new_session("killed")
     for number in range(6):
         write(tmp_path, f"forest-{number}.skops", seed=number, size=2_000_000)
-    command = [sys.executable, "-c", textwrap.dedent(JOB), service_url, session, str(tmp_path)]
-    job = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    while (line := job.stdout.readline()) and line != "2\n":
-        pass
-    job.send_signal(signal.SIGKILL)
-    job.communicate()
-    assert alice.save_models(session)["models_saved"] == 0
+    program = [sys.executable, "-c", textwrap.dedent(JOB), service_url, session, str(tmp_path)]
     prefix = run_prefix(alice.get_session(session)["id"], Publisher(alice, session, "nightly").run_id)
-    before = {one["name"]: one["generation"] for one in artifacts.list(prefix)}
-    assert 3 <= len(before) < 6
-
-    subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE)
+    before = {}
+    # At which PUT of its own each of the jobs dies, and how many objects there are then.
+    for at, where, n_objects in ((3, "within", 2), (2, "after", 4), (3, "before", 6), (1, "before", 6)):
+        job = subprocess.run([*program, str(at), where], cwd=REPOSITORY, check=False)
+        assert job.returncode == -signal.SIGKILL
+        assert alice.save_models(session)["models_saved"] == 0
+        objects = {one["name"]: one["generation"] for one in artifacts.list(prefix)}
+        assert len(objects) == n_objects
+        assert before.items() <= objects.items()
+        assert f"{prefix}manifest.json" not in objects
+        before = objects
+    jobs = [subprocess.Popen([*program, "0", ""], cwd=REPOSITORY) for _ in range(2)]
+    assert [job.wait() for job in jobs] == [0, 0]
     assert sorted(names_of(alice, session)) == [(f"forest-{number}", "ready") for number in range(6)]
-    after = {one["name"]: one["generation"] for one in artifacts.list(prefix)}
-    assert len(after) == 7
-    assert before.items() <= after.items()
+    objects = {one["name"]: one["generation"] for one in artifacts.list(prefix)}
+    assert len(objects) == 7
+    assert before.items() <= objects.items()
+
+
+def test_a_job_killed_between_its_manifest_and_the_end_is_published_by_whoever_asks_next(
+    service_url, alice, new_session, tmp_path
+):
+    session = new_session("killed-late")
+    for number in range(6):
+        write(tmp_path, f"forest-{number}.skops", seed=number)
+    program = [sys.executable, "-c", textwrap.dedent(JOB), service_url, session, str(tmp_path)]
+    job = subprocess.run([*program, "7", "after"], cwd=REPOSITORY, check=False)
+    assert job.returncode == -signal.SIGKILL
+    assert names_of(alice, session) == []
+    assert alice.save_models(session)["models_saved"] == 6
+    assert subprocess.run([*program, "0", ""], cwd=REPOSITORY, check=False).returncode == 0
+    assert sorted(names_of(alice, session)) == [(f"forest-{number}", "ready") for number in range(6)]
 
 
 def fail_half_way(client, session, folder):

@@ -41,6 +41,12 @@ class Publisher:
         self.prefix = f"results/{session_uuid}/{self.run_id}/"
         self.models: list[dict] = []
         self.scalers: list[dict] = []
+        self.pictures: list[dict] = []
+
+    def add_picture(self, name: str, content: bytes) -> None:
+        self.store.write(f"{self.prefix}{name}.png", content, "image/png")
+        chart = {"name": name, "kind": "picture", "object": f"{self.prefix}{name}.png", "media_type": "image/png"}
+        self.pictures.append(chart | {"width": 3, "height": 2})
 
     def add(self, name: str, framework: str, form: str, content: bytes, **described) -> None:
         self.store.write(f"{self.prefix}{name}.{form}", content, "application/octet-stream")
@@ -78,7 +84,8 @@ class Publisher:
                     "x": {"field": "x", "type": "number"},
                     "y": {"field": "y"},
                     "data": {"x": [1, 2], "y": [3, None]},
-                }
+                },
+                *self.pictures,
             ],
         }
         self.store.write(f"{self.prefix}manifest.json", json.dumps(manifest).encode(), "application/json")
@@ -163,6 +170,7 @@ def test_an_archive_holds_everything_and_its_own_program_proves_it(alice, bucket
     publisher = Publisher(alice, buckets, session["uuid"])
     add_forest(publisher)
     add_network(publisher, tmp_path / "net.keras")
+    publisher.add_picture("photo", a_png(5, 5))
     publisher.publish()
     legacy = RandomForestRegressor(2, max_depth=2, random_state=1).fit(ROWS, NUMBERS)
     document = {"old": a_model_node(pickle.dumps(legacy)), "plot": in_base64(a_png())}
@@ -179,7 +187,8 @@ def test_an_archive_holds_everything_and_its_own_program_proves_it(alice, bucket
     assert (folder / f"models/forest-{run8}/requirements.txt").read_text() == "scikit-learn==1.9.1\nskops==0.16.0\n"
     assert (folder / f"tables/{run8}/evil.csv").read_bytes() == b"m,v\r\nrmse,1.5\r\n"
     assert json.loads((folder / f"charts/{run8}/c.json").read_text())["data"] == {"x": [1, 2], "y": [3, None]}
-    assert [path.read_bytes() for path in folder.glob("charts/*/*.png")] == [a_png()]
+    assert (folder / f"charts/{run8}/photo.png").read_bytes() == a_png(5, 5)
+    assert sorted(path.read_bytes() for path in folder.glob("charts/*/*.png")) == sorted([a_png(), a_png(5, 5)])
     readme = (folder / "README.md").read_text()
     assert "runs code" in readme
     assert "model.pkl" in readme

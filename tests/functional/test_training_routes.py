@@ -16,6 +16,7 @@ import functions_framework
 import google_crc32c
 import httpx
 import pytest
+from sklearn import __version__ as sklearn_version
 
 from dev.home import REPOSITORY
 from shared.adapters.gcs import GcsObjectStore
@@ -156,6 +157,11 @@ def test_a_session_is_trained_and_its_results_are_read(api):
         ("pkl", True),
     }
     assert model["size"] == saved["total_size"] == sum(entry["size"] for entry in model["formats"])
+    # What will be missing is told before anything is downloaded.
+    needs = {need["package"]: need["specifier"] for need in model["requires"]}
+    assert needs["numpy"] == ">=2"
+    assert needs["scikit-learn"] == f"=={'.'.join(sklearn_version.split('.')[:2])}.*"
+    assert f"scikit-learn=={sklearn_version}" in model["requirements"]
     lineage = model["lineage"]
     assert (lineage["run_id"], lineage["request"]["target"]) == (run["run_id"], "y")
     assert lineage["manifest"]["object"].endswith(f"/{run['run_id']}/manifest.json")
@@ -671,6 +677,19 @@ def test_of_two_jobs_that_publish_other_results_under_one_run_at_once_one_wins_e
         assert body["details"]["object"] == f"{run_prefix(row, run_id)}gradient_boosting/model.skops"
     assert models == []
     assert data(api.get(f"session/{session}"), 200)["status"] == "finalized"
+
+
+def test_a_manifest_that_is_refused_keeps_no_other_run_from_being_taken_in(api, artifacts):
+    session = api.a_session(a_table(40))
+    row = data(api.get(f"session/{session}"), 200)["id"]
+    runs = sorted(str(uuid.uuid4()) for _ in range(3))
+    bad = f"{run_prefix(row, runs[1])}manifest.json"
+    artifacts.write(bad, b"{", "application/json")
+    for run_id in (runs[0], runs[2]):
+        publish_manifest(artifacts, another_trainers_manifest(row, run_id))
+    assert problem(api.post(f"save-model/{session}"), 409, "manifest_invalid")["details"]["manifest"] == bad
+    models = data(api.get(f"list-models-database/{session}"), 200)["models"]
+    assert {model["run_id"]: model["status"] for model in models} == {runs[0]: "ready", runs[2]: "ready"}
 
 
 @pytest.mark.parametrize("kind", ["missing", "altered", "foreign"])

@@ -12,9 +12,10 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from shared import legacy_documents
+from shared import legacy, legacy_documents
 from shared.errors import (
     DatabaseUnavailableError,
+    ManifestInvalidError,
     ModelUnavailableError,
     ObjectNotFoundError,
     RunNotFoundError,
@@ -420,12 +421,99 @@ def test_bytes_after_a_document_are_refused():
     assert refusal_of(b'{"a": 1} {"b": 2}')["code"] == "not_json"
 
 
-@pytest.mark.parametrize(("name", "content"), [("MAX_MODELS", {"a": LINEAR, "b": LINEAR}), ("MAX_VALUES", None)])
-def test_a_document_that_asks_for_too_much_is_refused(monkeypatch, name, content):
+# Budgets
+
+
+@pytest.mark.parametrize(
+    ("name", "things", "document"),
+    [
+        ("MAX_MODELS", "models", [a_model_node(LINEAR), a_model_node(LINEAR)]),
+        ("MAX_MODELS", "models", [in_base64(LINEAR), in_base64(LINEAR)]),
+        ("MAX_PICTURES", "pictures", [in_base64(a_png()), in_base64(a_png())]),
+        ("MAX_TABLES", "evaluations", [{"metrics": {"rmse": 1}}, {"metrics": {"rmse": 1}}]),
+        ("MAX_VALUES", "values", [1]),
+    ],
+)
+def test_a_document_that_asks_for_too_much_is_refused(monkeypatch, name, things, document):
     monkeypatch.setattr(legacy_documents, name, 1)
-    document = {key: a_model_node(one) for key, one in content.items()} if content else [1, 2, 3]
     detail = refusal_of(json.dumps(document).encode())
-    assert detail["code"] == "too_much"
+    assert (detail["code"], detail["message"]) == ("too_much", f"It has more than 1 {things}.")
+    monkeypatch.undo()
+    read(document)
+
+
+def test_keys_beyond_those_that_are_remembered_are_not_compared(monkeypatch):
+    monkeypatch.setattr(legacy_documents, "MAX_KEYS", 2)
+    assert findings_of(read(b'{"a": 1, "a": 2, "b": 1, "c": 1, "c": 2}')) == [("duplicate_key", "a")]
+    # Those of an object are forgotten with it.
+    assert findings_of(read(b'{"a": {"b": 1}, "c": 1, "c": 2}')) == [("duplicate_key", "c")]
+
+
+def test_no_more_findings_are_kept_than_a_row_can_show():
+    assert len(findings_of(read(b"[" + b"NaN," * legacy_documents.MAX_FINDINGS + b"NaN]"))) == 100
+
+
+def test_an_evaluation_of_more_values_than_a_table_has_is_none():
+    row = {f"m{number}": number for number in range(9)}
+    # The list and each row are values too: 1 + 499 * (1 + 9) + (1 + 8).
+    most = [row] * 499 + [{name: row[name] for name in list(row)[:8]}]
+    assert legacy_documents.MAX_TABLE_VALUES == 5_000
+    assert len(results(read({"metrics": most}), ResultKind.EVALUATION_TABLES)) == 1
+    assert results(read({"metrics": [row] * 500}), ResultKind.EVALUATION_TABLES) == []
+
+
+def test_a_long_text_is_no_cell_of_a_table():
+    def n_tables(n_characters):
+        return len(results(read({"metrics": {"rmse": 1, "note": "x" * n_characters}}), ResultKind.EVALUATION_TABLES))
+
+    assert [n_tables(legacy_documents.MAX_CELL_CHARACTERS + more) for more in (0, 1)] == [1, 0]
+
+
+def test_what_is_too_long_for_a_class_is_not_told_as_one():
+    def claimed(n_characters):
+        return read({"m": a_model_node(LINEAR, "x" * n_characters)}).by_path()["m"].claimed_class
+
+    assert [claimed(legacy_documents.MAX_CLASS_CHARACTERS + more) for more in (0, 1)] == ["x" * 400, None]
+
+
+@pytest.mark.parametrize("lacks", [0, 1])
+def test_models_in_models_have_their_room_together(monkeypatch, lacks):
+    monkeypatch.setattr(legacy_documents, "MAX_MODEL_BYTES", len(FOREST) + len(LINEAR) - lacks)
+    node = a_model_node(FOREST) | {"inner": a_model_node(LINEAR)}
+    models = read({"m": node, "after": a_model_node(FOREST)}).by_path()
+    assert models["m"].status is models["after"].status is ModelStatus.READY
+    assert models["m.inner"].status is (ModelStatus.UNSUPPORTED if lacks else ModelStatus.READY)
+
+
+@pytest.mark.parametrize("prefix", ["data:image/png;base64,", ""])
+@pytest.mark.parametrize("lacks", [0, 1])
+def test_a_picture_that_is_too_large_is_told(monkeypatch, prefix, lacks):
+    monkeypatch.setattr(legacy_documents, "MAX_PICTURE_BYTES", len(a_png()) - lacks)
+    bench = read({"plot": prefix + in_base64(a_png())})
+    assert len(results(bench, ResultKind.VISUALIZATIONS)) == 1 - lacks
+    assert findings_of(bench) == [("picture_invalid", "plot")] * lacks
+
+
+def test_scalers_beyond_what_is_listed_are_told(monkeypatch):
+    monkeypatch.setattr(legacy, "MAX_SCALERS", 1)
+    bench = read({"a": a_model_node(SCALER), "b": a_model_node(SCALER)})
+    assert [scaler["name"] for scaler in results(bench, ResultKind.SCALERS)] == ["a"]
+    assert findings_of(bench) == [("too_many_scalers", "b")]
+
+
+def test_parameters_that_no_list_can_show_are_left_out_and_told(monkeypatch):
+    document = {"m": a_model_node(FOREST, "RandomForestRegressor")}
+    published = read(document).by_path()["m"].published
+    monkeypatch.setattr(legacy, "MAX_DESCRIPTION_CHARACTERS", len(json.dumps(published["params"])) - 1)
+    cut = read(document).by_path()["m"].published
+    assert (published["findings"], cut["params"]) == ([], {})
+    assert [finding["code"] for finding in cut["findings"]] == ["description_cut"]
+
+
+def test_of_a_long_import_list_the_beginning_is_kept():
+    content = b"(" + b"".join(b"cm\n%d\n" % index for index in range(legacy.MAX_IMPORTS + 1)) + b"t."
+    imports = read({"m": a_model_node(content)}).by_path()["m"].published["imports"]
+    assert [entry["name"] for entry in imports] == [f"m.{index}" for index in range(legacy.MAX_IMPORTS)]
 
 
 def test_a_model_that_is_too_large_is_unsupported_and_the_rest_is_taken_in(monkeypatch):
@@ -452,6 +540,15 @@ def test_two_documents_of_a_session_may_have_the_same_paths():
     assert [(one.model.path, one.model.version) for one in bench.listing().models] == [("m", 1), ("m", 2)] or [
         (one.model.path, one.model.version) for one in bench.listing().models
     ] == [("m", 2), ("m", 1)]
+
+
+def test_a_bad_manifest_does_not_keep_a_document_from_being_read():
+    bench = LegacyBench()
+    bench.import_document({"m": a_model_node(LINEAR)})
+    bench.artifacts.write(f"results/{bench.session_uuid}/{a_uuid()}/manifest.json", b"{", "application/json")
+    with pytest.raises(ManifestInvalidError):
+        bench.save()
+    assert bench.by_path()["m"].status is ModelStatus.READY
 
 
 def test_while_one_call_reads_the_other_is_told_to_come_again():

@@ -7,7 +7,9 @@ from io import BytesIO
 import numpy as np
 import pytest
 
+from shared import legacy
 from shared.models import Choice
+from shared.records.documents import DocumentStatus
 from shared.records.training import ModelStatus
 from tests.factories import a_caller
 from tests.hostile_hdf5 import HOSTILE
@@ -88,6 +90,17 @@ def test_models_inside_something_else_are_models_of_their_own(bench):
         assert [file.format for file in model.files] == ["keras", "h5"]
         assert model.published["findings"][0]["code"] == "inner_model"
         assert model.published["findings"][0]["message"].endswith(path.partition("$")[0] + ".")
+
+
+def test_models_inside_something_else_count_as_models(history, monkeypatch):
+    monkeypatch.setattr(legacy, "MAX_MODELS", 1)
+    bench = LegacyBench()
+    bench.import_document({"history": a_model_node(pickle.dumps(history))})
+    bench.save()
+    (document,) = bench.listing().documents.values()
+    assert document.status is DocumentStatus.REFUSED
+    assert (document.detail["code"], document.detail["path"]) == ("too_much", "history$._model")
+    assert bench.artifacts.names() == []
 
 
 class Forged:

@@ -15,11 +15,13 @@ from shared.errors import (
     SessionNotFoundError,
 )
 from shared.models import Choice, list_models, total_bytes
-from shared.publication import run_prefix
+from shared.publication import LARGEST_MANIFEST_BYTES, run_prefix
+from shared.records.results import ResultKind
 from shared.records.sessions import SessionStatus
 from shared.records.training import ModelStatus, Run, TrainedModel
 from tests.factories import BOB, a_caller, a_uuid
 from tests.hostile_hdf5 import HOSTILE, external
+from tests.legacy_factories import a_png
 from tests.training_factories import (
     H5_MAGIC,
     TrainingBench,
@@ -30,6 +32,8 @@ from tests.training_factories import (
     another_trainers_manifest,
     publish_manifest,
 )
+
+A_PNG = a_png(3, 2)
 
 
 def a_trained_bench(**fields) -> TrainingBench:
@@ -438,6 +442,110 @@ def test_a_manifest_that_is_no_document_is_refused_with_its_place(content, reaso
     bench.artifacts.write(f"{run_prefix(session, a_uuid())}manifest.json", content, "application/json")
     with pytest.raises(ManifestInvalidError, match=reason):
         save(bench)
+
+
+def test_a_file_of_another_session_or_another_run_is_refused_though_it_is_there():
+    bench = TrainingBench()
+    session, other = bench.a_session(a_table()), bench.a_session(a_table(), session_id="other")
+    document = another_trainers_manifest(session, a_uuid())
+    file = document["models"][0]["files"][0]
+    for prefix in (run_prefix(other, a_uuid()), run_prefix(session, a_uuid())):
+        own = json.loads(json.dumps(document))
+        stored = bench.artifacts.write(f"{prefix}model.skops", a_model_file_content("skops"), "application/zip")
+        own["run_id"] = a_uuid()
+        own["models"][0]["files"][0] = file | {"object": stored.name}
+        publish_manifest(bench.artifacts, own)
+        with pytest.raises(ManifestInvalidError, match="does not lie below") as refused:
+            save(bench)
+        assert refused.value.details["object"] == stored.name
+        assert models_of(bench) == []
+        bench.artifacts.delete([bench.artifacts.stat(f"{run_prefix(session, own['run_id'])}manifest.json")])
+
+
+def test_a_manifest_may_have_16_mib():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    run_id = a_uuid()
+    document = another_trainers_manifest(session, run_id, note="")
+    room = LARGEST_MANIFEST_BYTES - len(json.dumps(document))
+    publish_manifest(bench.artifacts, document | {"note": "x" * (room + 1)})
+    with pytest.raises(ManifestInvalidError, match="may have 16 MiB"):
+        save(bench)
+    replace_object(bench, "manifest.json", json.dumps(document | {"note": "x" * room}).encode())
+    assert [model.name for model in save(bench)] == ["gradient_boosting"]
+
+
+def a_picture(bench: TrainingBench, document: dict[str, Any], content: bytes = A_PNG, **fields: Any) -> dict[str, Any]:
+    """Write a picture of a run and return the chart that names it."""
+    prefix = run_prefix(document["session_uuid"], document["run_id"])
+    stored = bench.artifacts.write(f"{prefix}pictures/p.png", content, "image/png")
+    chart = {"name": "m.p", "kind": "picture", "object": stored.name, "media_type": "image/png"}
+    return chart | {"width": 3, "height": 2} | fields
+
+
+def test_a_published_picture_is_recorded_as_it_was_read():
+    bench = TrainingBench()
+    document = another_trainers_manifest(bench.a_session(a_table()), a_uuid())
+    document["charts"] = [a_picture(bench, document, width=77, generation=5)]
+    publish_manifest(bench.artifacts, document)
+    save(bench)
+    (item,) = bench.runs.results(a_caller(), "weather", ResultKind.VISUALIZATIONS)
+    stored = bench.artifacts.stat(item.content["object"])
+    assert {key: item.content[key] for key in ("generation", "bytes", "sha256", "width", "height")} == {
+        "generation": stored.generation,
+        "bytes": len(A_PNG),
+        "sha256": hashlib.sha256(A_PNG).hexdigest(),
+        "width": 3,
+        "height": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "content", "reason"),
+    [
+        ({"object": "pictures/of/somebody.png"}, A_PNG, "does not lie below"),
+        ({"object": None}, A_PNG, "object of chart 'm.p'"),
+        ({"bytes": 5}, A_PNG, "bytes instead of 5"),
+        ({"sha256": "0" * 64}, A_PNG, "another sha256"),
+        ({}, A_PNG[:-1], "is no PNG picture"),
+        ({}, None, "is missing"),
+    ],
+)
+def test_a_picture_that_is_missing_altered_or_foreign_is_refused_naming_the_object(change, content, reason):
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    bench.artifacts.write("pictures/of/somebody.png", A_PNG, "image/png")
+    document = another_trainers_manifest(session, a_uuid())
+    chart = a_picture(bench, document, content or A_PNG) | change
+    document["charts"] = [chart]
+    publish_manifest(bench.artifacts, document)
+    if content is None:
+        replace_object(bench, "/pictures/p.png", None)
+    with pytest.raises(ManifestInvalidError, match=reason) as refused:
+        save(bench)
+    assert refused.value.details.get("object") == chart["object"]
+    assert refused.value.details["manifest"].endswith("/manifest.json")
+    assert models_of(bench) == []
+
+
+def test_a_bad_manifest_does_not_keep_the_others_from_being_taken_in():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    # Before and behind it in the bucket's order.
+    runs = [f"{digit}0000000-0000-4000-8000-000000000000" for digit in "357"]
+    bad = f"{run_prefix(session, runs[1])}manifest.json"
+    bench.artifacts.write(bad, b"{", "application/json")
+    bench.artifacts.write(f"{run_prefix(session, 'f' * 36)}manifest.json", b"[", "application/json")
+    for run_id in (runs[0], runs[2]):
+        publish_manifest(bench.artifacts, another_trainers_manifest(session, run_id))
+    for _ in range(2):
+        with pytest.raises(ManifestInvalidError) as refused:
+            save(bench)
+        assert refused.value.details["manifest"] == bad
+        assert {model.run_id: model.status for model in models_of(bench)} == {
+            runs[0]: ModelStatus.READY,
+            runs[2]: ModelStatus.READY,
+        }
 
 
 def test_two_models_of_one_name_are_refused():

@@ -372,9 +372,16 @@ def test_plain_data_is_told_as_it_is(value, protocol):
 
     told = read_pickle(written(holder, protocol)).parameters["copy"]
 
-    assert told == json.loads(
-        json.dumps(value).encode("utf-8", "replace").replace(b"\\u0000", "\N{SYMBOL FOR NULL}".encode())
-    )
+    assert told == as_told(value)
+
+
+def as_told(value):
+    """Return plain data as rows of Postgres can hold it: without NUL and half characters."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "\N{SYMBOL FOR NULL}")
+    if isinstance(value, list):
+        return [as_told(one) for one in value]
+    return {as_told(key): as_told(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -465,6 +472,8 @@ def test_every_truncated_pickle_is_refused(protocol):
         (b"I" + b"1" * 1001 + b"\n.", "number_too_long"),
         (b"L" + b"1" * 5000 + b"L\n.", "number_too_long"),
         (b"c" + b"a" * 401 + b"\nb\n.", "name_too_long"),
+        (b"cm\n" + b"a" * 401 + b"\n.", "name_too_long"),
+        (b"cm\n" + b"a" * 1_000_000 + b"\n.", "name_too_long"),
     ],
 )
 def test_what_is_no_pickle_or_needs_a_program_is_refused_with_its_reason(data, code):
@@ -578,6 +587,15 @@ def test_budget_of_globals():
     assert refusal(names(pickle_machine.MAX_GLOBALS + 1)).code == "too_many_globals"
 
 
+def test_budget_of_attributes_that_are_asked_for():
+    asked = b"".join(
+        b"cbuiltins\ngetattr\n(cm\nX\n" + b"X\x05\0\0\0%05d" % number + b"tR0"
+        for number in range(pickle_machine.MAX_GLOBALS + 1)
+    )
+
+    assert len(play(asked + b"N.", Budget()).attributes) == pickle_machine.MAX_GLOBALS
+
+
 def test_integers_above_64_bytes_are_told_by_their_length():
     holder = StandardScaler(copy=2**511 - 1, with_mean=2**520)
 
@@ -653,6 +671,16 @@ def test_budget_of_scalers_and_estimators_and_archives():
 
     assert len(description.scalers) == pickles.MAX_SCALERS
     assert (len(description.estimators), description.n_estimators) == (pickles.MAX_ESTIMATORS, 120)
+    assert codes(description) == ["description_cut"]
+
+
+def test_budget_of_archives(keras_model):
+    def read(n_models: int) -> PickleDescription:
+        return read_pickle(pickle.dumps([keras_model(ARCHIVE + b"%d" % number) for number in range(n_models)]))
+
+    most, more = read(pickles.MAX_SCALERS), read(pickles.MAX_SCALERS + 1)
+    assert len(most.keras_archives) == len(more.keras_archives) == 100
+    assert (codes(most), codes(more)) == ([], ["description_cut"])
 
 
 def test_budget_of_findings():
@@ -665,7 +693,22 @@ def test_budget_of_attributes():
     holder = StandardScaler()
     vars(holder).update({f"a{index}_": index for index in range(pickles.MAX_ATTRIBUTES)})
 
-    assert read_pickle(pickle.dumps(holder)).fitted == {}
+    description = read_pickle(pickle.dumps(holder))
+
+    assert (description.fitted, codes(description)) == ({}, ["description_cut"])
+    assert codes(read_pickle(pickle.dumps([holder]))) == ["description_cut"]
+
+
+def test_budget_of_attributes_within_an_object():
+    def read(n_attributes: int) -> PickleDescription:
+        inner = StandardScaler()
+        inner.__dict__ = {f"a{number}": number for number in range(n_attributes)} | {"fitted_": 1}
+        return read_pickle(pickle.dumps(StandardScaler(copy=inner)))
+
+    # The version of scikit-learn is one more, which is not shown.
+    most, more = read(pickles.MAX_ENTRIES), read(pickles.MAX_ENTRIES + 1)
+    assert len(most.parameters["copy"]["parameters"]) == len(more.parameters["copy"]["parameters"]) == 100
+    assert (codes(most), codes(more)) == ([], ["description_cut"])
 
 
 def test_budget_of_visited_objects():

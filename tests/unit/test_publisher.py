@@ -14,7 +14,7 @@ from tests.fakes.objects import crc32c_of
 from tests.training_factories import a_model_file_content
 from trainshed.client import Client
 from trainshed.described import plain, scaler_numbers
-from trainshed.errors import FileChangedError, PublishError
+from trainshed.errors import FileChangedError, PublishError, ServiceError
 from trainshed.publish import Publisher
 from trainshed.retry import Backoff
 from trainshed.run_files import LocalFile
@@ -30,6 +30,7 @@ class Service:
         self.objects = {}
         self.faults = []
         self.saved = 0
+        self.refused_manifest = None
 
     def __call__(self, request):
         path = request.url.path.removeprefix("/api/training")
@@ -41,6 +42,9 @@ class Service:
             return success(files=[self.state(file) for file in json.loads(request.content)["files"]])
         if path.startswith("/save-model/"):
             self.saved += 1
+            if self.refused_manifest is not None:
+                problem = {"code": "manifest_invalid", "detail": "no", "details": {"manifest": self.refused_manifest}}
+                return httpx.Response(409, json=problem)
             return success(models_saved=0, models=[], total_size=0, session_id="s")
         return success(models=[], count=0)
 
@@ -141,6 +145,14 @@ class TestWriting:
         publisher.finish()
         assert service.saved == 2
         assert len(service.objects) == 2
+
+    def test_a_run_that_the_service_takes_in_is_published_whatever_it_says_of_another(self, service, publisher, model):
+        publisher.add_model("forest", model)
+        service.refused_manifest = f"results/{SESSION}/another/manifest.json"
+        assert publisher.finish() == []
+        service.refused_manifest = f"results/{SESSION}/{publisher.run_id}/manifest.json"
+        with pytest.raises(ServiceError, match="no"):
+            publisher.finish()
 
     def test_a_run_without_a_name_is_one_of_its_own(self, publisher):
         ids = {Publisher(publisher._client, "s").run_id for _ in range(2)}

@@ -92,5 +92,24 @@ def test_an_environment_that_another_trainer_wrote_oddly_asks_for_nothing(enviro
     assert needed("pkl", "skops", environment=environment) == {}
 
 
+@pytest.mark.parametrize(
+    ("package", "version"),
+    [
+        ("numpy", "2\n--index-url=http://x"),
+        ("numpy", " @ http://x/y.whl"),
+        ("numpy", "2; x"),
+        ("numpy", ""),
+        ("-r x", "1"),
+        ("a b", "1"),
+        ("../x", "1"),
+    ],
+)
+def test_what_is_no_name_or_no_version_gets_into_no_requirements(package, version):
+    assert requirements_of(a_model("skops", environment={package: version, "skops": "0.16.0"})) == ("skops==0.16.0",)
+    lines = [f"{package}=={version}", "joblib"]
+    assert requirements_of(a_model("pkl", requirements=lines)) == ("joblib",)
+    assert needed("pkl", requirements=lines) == {"joblib": ""}
+
+
 def test_nothing_known_is_no_requirement():
     assert requirements_of(a_model("pkl")) == ()
