@@ -26,9 +26,9 @@ begun = time.perf_counter()
 if how == "own":
     import io
     from shared.adapters.hdf5_sandbox import Hdf5Sandbox
+    sandbox = Hdf5Sandbox()
     from shared.keras_archives import inspect_archive
     from shared.pickles import read_pickle
-    sandbox = Hdf5Sandbox()
     (archive,) = read_pickle(pickled.read_bytes()).keras_archives
     content = archive.content()
     assert inspect_archive(io.BytesIO(content)).refusal is None

@@ -1,18 +1,20 @@
-"""Reads one HDF5 file of a stranger, in a process of its own that then ends.
+"""Reads HDF5 files of strangers, each in a process of its own that then ends.
 
-What runs here: shared/adapters/hdf5_sandbox.py starts it and gives it the file's bytes as it asks for them. Before the
-first of them it is sealed (shared/adapters/seccomp.py), so that a file that takes it over gains a process that can do
-nothing but answer.
+What runs here: shared/adapters/hdf5_sandbox.py starts a process, which imports what reading takes and sees no file. For
+each file it forks another one, which gets the file's bytes as it asks for them. Before the first of them that one is
+sealed (shared/adapters/seccomp.py), so that a file that takes it over gains a process that can do nothing but answer.
 """
 
 import io
 import json
 import os
 import resource
+import socket
 import struct
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NoReturn
 
 from shared.adapters.keras_h5 import H5pyConverter
 from shared.adapters.keras_weights import inspect_weights
@@ -23,6 +25,10 @@ from shared.keras_files import Hdf5Contents
 # A request for bytes: where, and how many; an answer has no place. What comes back is the bytes alone.
 FRAME: Final = struct.Struct("<cQQ")
 ASK, ANSWER = b"r", b"a"
+# What is to be done: the name of a task, and the bytes of the file. What comes back is how the process for it ended,
+# as os.waitpid has it.
+TASK: Final = struct.Struct("<16sQ")
+STATUS: Final = struct.Struct("<i")
 MOST_ASKED_BYTES: Final = 1 << 20
 # Address space [bytes] beyond what h5py and numpy map by being imported; save-model has 1 GiB for all. A file is
 # converted in five times its memory.
@@ -32,15 +38,48 @@ _LONGEST_TEXT: Final = 300
 _INPUT, _OUTPUT = 0, 1
 
 
-def main(task: str, n_bytes: int) -> None:
-    """Do a task with a file of so many bytes, and answer: `contents` with JSON, `to_h5` with the file or nothing."""
+def main() -> None:
+    """Import everything, and do tasks until nobody asks for one."""
     _load_all()
-    for limit, most in (
-        (resource.RLIMIT_AS, _mapped_bytes() + MAX_MEMORY_BYTES[task]),
-        (resource.RLIMIT_CPU, MAX_CPU_S),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (most, most))
+    fork_for_each(read_file)
+
+
+def fork_for_each(work: Callable[[str, int], None]) -> None:
+    """Do each task that comes through the standard input in a process of its own, one after the other."""
+    with socket.socket(fileno=_INPUT) as tasks:
+        while True:
+            task, pipes, _, _ = socket.recv_fds(tasks, TASK.size, 1)
+            if not task:
+                return
+            pid = os.fork()
+            if not pid:
+                _work_and_end(work, task, pipes[0])
+            os.close(pipes[0])
+            tasks.sendall(STATUS.pack(os.waitpid(pid, 0)[1]))
+
+
+def _work_and_end(work: Callable[[str, int], None], task: bytes, pipe: int) -> NoReturn:
+    """Do a task with the pipe in place of where tasks come from, and end this process whatever happens."""
+    status = 1
+    try:
+        # It must not hear of the tasks that follow, nor say how it ended.
+        os.dup2(pipe, _INPUT)
+        os.dup2(pipe, _OUTPUT)
+        os.close(pipe)
+        name, n_bytes = TASK.unpack(task)
+        work(name.rstrip(b"\0").decode(), n_bytes)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def read_file(task: str, n_bytes: int) -> None:
+    """Do a task with a file of so many bytes, and answer: `contents` with JSON, `to_h5` with the file or nothing."""
+    most_bytes = _mapped_bytes() + MAX_MEMORY_BYTES[task]
+    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+    # At the first it ends with SIGXCPU, which says why; what holds that off ends at the second.
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     seal()
     file = io.BufferedReader(_AskedFile(n_bytes), MOST_ASKED_BYTES // 16)
     answer = _to_h5(file) if task == "to_h5" else json.dumps(asdict(contents_of(file, n_bytes))).encode()

@@ -11,13 +11,16 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import BinaryIO, Final
 
 from shared.adapters import hdf5_process
-from shared.adapters.hdf5_process import ANSWER, ASK, FRAME, MOST_ASKED_BYTES
+from shared.adapters.hdf5_process import ANSWER, ASK, FRAME, MOST_ASKED_BYTES, STATUS, TASK
 from shared.adapters.python_path import places_of
 from shared.errors import InternalError
 from shared.keras_archives import MAX_CONFIG_BYTES, ArchiveFinding
@@ -38,12 +41,14 @@ _PROGRAM: Final = """
 import os, sys
 sys.path[:] = sys.argv[1].split(os.pathsep)
 from shared.adapters.hdf5_process import main
-main(sys.argv[2], int(sys.argv[3]))
+main()
 """
 
 
 class Hdf5Sandbox:
-    """Starts a process for each file.
+    """Has a process for each file, one at a time.
+
+    They are forked from one that is started here and now, and is ready by the time the first file is.
 
     Args:
         silence_s: After which a process is ended.
@@ -51,6 +56,12 @@ class Hdf5Sandbox:
 
     def __init__(self, silence_s: float = SILENCE_S) -> None:
         self._silence_s = silence_s
+        self._template = _Template()
+        self._is_taken = threading.Lock()
+
+    def close(self) -> None:
+        """End the process that others are forked from."""
+        self._template.end()
 
     def contents(self, file: BinaryIO, start: int, n_bytes: int) -> Hdf5Contents:
         """Look at the HDF5 file that begins at `start` of another file.
@@ -76,52 +87,47 @@ class Hdf5Sandbox:
 
     def _run(self, task: str, file: BinaryIO, start: int, n_bytes: int, most_bytes: int) -> bytes:
         """Let a process do a task, and return its answer."""
-        command = [sys.executable, "-I", "-S", "-c", _PROGRAM, places_of(hdf5_process), task, str(n_bytes)]
-        process = subprocess.Popen(  # noqa: S603 - our own program and our own paths
-            command,
-            # Threads of numpy's would not be sealed with the others.
-            env={"OPENBLAS_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            start_new_session=True,
-        )
-        try:
-            answer = self._serve(process, _Blocks(file, start, n_bytes), most_bytes)
-        finally:
-            process.kill()
-            status = process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
-        if answer is not None:
+        with self._is_taken:
+            if not self._template.is_alive:
+                self._template.end()
+                self._template = _Template()
+            try:
+                with self._template.fork(task, n_bytes) as pipe:
+                    answer = self._serve(pipe.fileno(), _Blocks(file, start, n_bytes), most_bytes)
+                status = self._receive(self._template.tasks.fileno(), STATUS.size)
+            except BaseException:
+                # The process for this file may still be there.
+                self._template.end()
+                raise
+        if answer is not None and status is not None:
             return answer
-        if status == -signal.SIGXCPU:
+        exit_code = os.waitstatus_to_exitcode(*STATUS.unpack(status)) if status is not None else None
+        if exit_code == -signal.SIGXCPU:
             raise _EndedError("too_expensive", "Reading it takes longer than it may.")
-        if status < 0:
-            raise _EndedError("crashed", f"Reading it ended the process with {signal.Signals(-status).name}.")
-        raise InternalError(f"The process that reads HDF5 ended with status {status} and without an answer.")
+        if exit_code is not None and exit_code < 0:
+            raise _EndedError("crashed", f"Reading it ended the process with {signal.Signals(-exit_code).name}.")
+        raise InternalError(f"The process that reads HDF5 ended with status {exit_code} and without an answer.")
 
-    def _serve(self, process: subprocess.Popen[bytes], blocks: _Blocks, most_bytes: int) -> bytes | None:
+    def _serve(self, pipe: int, blocks: _Blocks, most_bytes: int) -> bytes | None:
         """Give a process what it asks for, until it answers; None if it ends before."""
-        assert process.stdin is not None  # noqa: S101 - for the type checker: they were asked for as pipes
-        assert process.stdout is not None  # noqa: S101 - as above
-        os.set_blocking(process.stdin.fileno(), False)
-        while (frame := self._receive(process.stdout.fileno(), FRAME.size)) is not None:
+        while (frame := self._receive(pipe, FRAME.size)) is not None:
             kind, start, n_bytes = FRAME.unpack(frame)
             if kind == ANSWER and n_bytes <= most_bytes:
-                return self._receive(process.stdout.fileno(), n_bytes)
+                return self._receive(pipe, n_bytes)
             if kind != ASK or n_bytes > MOST_ASKED_BYTES:
                 raise _EndedError("crashed", "Reading it made the process ask for what it cannot have.")
-            self._send(process.stdin.fileno(), blocks.read(start, n_bytes))
+            self._send(pipe, blocks.read(start, n_bytes))
         return None
 
     def _receive(self, pipe: int, n_bytes: int) -> bytes | None:
         content = bytearray()
         while len(content) < n_bytes:
             self._wait(pipe, select.POLLIN)
-            piece = os.read(pipe, min(n_bytes - len(content), MOST_ASKED_BYTES))
+            try:
+                piece = os.read(pipe, min(n_bytes - len(content), MOST_ASKED_BYTES))
+            except ConnectionError:
+                # It has ended without taking what was sent to it.
+                return None
             if not piece:
                 return None
             content += piece
@@ -133,7 +139,7 @@ class Hdf5Sandbox:
             while view:
                 self._wait(pipe, select.POLLOUT)
                 view = view[os.write(pipe, view) :]
-        except BrokenPipeError:
+        except ConnectionError:
             # It has ended; how, its status says.
             return
 
@@ -142,6 +148,47 @@ class Hdf5Sandbox:
         poll.register(pipe, event)
         if not poll.poll(self._silence_s * 1000):
             raise _EndedError("too_expensive", "Reading it takes longer than it may.")
+
+
+class _Template:
+    """The process that those for files are forked from; it gets nothing of this one's environment, and no file."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-I", "-S", "-c", _PROGRAM, places_of(hdf5_process)]
+        self.tasks, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program and our own paths
+                command,
+                # Threads of numpy's would not be sealed with the others.
+                env={"OPENBLAS_NUM_THREADS": "1"},
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    @property
+    def is_alive(self) -> bool:
+        # Looked at without taking its status: until that is taken, no other group can have its number.
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return self._process.returncode is None and os.waitid(os.P_PID, self._process.pid, options) is None
+
+    def fork(self, task: str, n_bytes: int) -> socket.socket:
+        """Let it fork a process for a task; return the pipe to that one."""
+        pipe, theirs = socket.socketpair()
+        # If it has ended, the pipe's other end closes, and no status will come.
+        with theirs, suppress(ConnectionError):
+            socket.send_fds(self.tasks, [TASK.pack(task.encode(), n_bytes)], [theirs.fileno()])
+        pipe.setblocking(False)
+        return pipe
+
+    def end(self) -> None:
+        """End it and the process that it forked last."""
+        self.tasks.close()
+        if self._process.returncode is None:
+            # They are a group of their own, which a sealed process cannot leave.
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
 
 class _EndedError(Exception):

@@ -5,6 +5,12 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import h5py
 import pytest
@@ -18,8 +24,14 @@ from tests.hostile_hdf5 import HOSTILE, external, plain
 from tests.training_factories import a_keras_archive, an_hdf5_file
 
 
-def contents(content, sandbox=None, before=b"", after=b""):
-    return (sandbox or Hdf5Sandbox()).contents(io.BytesIO(before + content + after), len(before), len(content))
+@pytest.fixture
+def sandbox():
+    with closing(Hdf5Sandbox()) as opened:
+        yield opened
+
+
+def contents(sandbox, content, before=b"", after=b""):
+    return sandbox.contents(io.BytesIO(before + content + after), len(before), len(content))
 
 
 def with_a_configuration(file):
@@ -28,18 +40,19 @@ def with_a_configuration(file):
 
 
 @pytest.mark.parametrize("build", [plain, with_a_configuration, *(build for build, _, _ in HOSTILE)])
-def test_the_process_finds_what_this_one_would(build):
+def test_the_process_finds_what_this_one_would(sandbox, build):
     content = an_hdf5_file(build)
-    assert contents(content) == Hdf5InProcess().contents(io.BytesIO(content), 0, len(content))
+    assert contents(sandbox, content) == Hdf5InProcess().contents(io.BytesIO(content), 0, len(content))
 
 
-def test_a_file_within_another_is_read_and_nothing_before_or_after_it():
+def test_a_file_within_another_is_read_and_nothing_before_or_after_it(sandbox):
     content = an_hdf5_file(external)
-    assert contents(content, before=b"x" * 777, after=an_hdf5_file()).finding.code == "external_dataset"
-    assert contents(an_hdf5_file(), before=content, after=content).finding is None
+    found = contents(sandbox, content, before=b"x" * 777, after=an_hdf5_file())
+    assert found.finding.code == "external_dataset"
+    assert contents(sandbox, an_hdf5_file(), before=content, after=content).finding is None
 
 
-def test_the_process_writes_the_h5_that_this_one_would():
+def test_the_process_writes_the_h5_that_this_one_would(sandbox):
     layer = {"class_name": "Dense", "config": {"name": "dense", "use_bias": False}}
 
     def weights(file):
@@ -47,24 +60,25 @@ def test_the_process_writes_the_h5_that_this_one_would():
         file["layers/dense/vars"].attrs["name"] = "dense"
 
     archive = a_keras_archive(layer, **{"model.weights.h5": an_hdf5_file(weights)})
-    written = Hdf5Sandbox().to_h5(archive)
+    written = sandbox.to_h5(archive)
     assert written.startswith(b"\x89HDF")
     assert written == H5pyConverter().to_h5(archive)
-    assert Hdf5Sandbox().to_h5(b"PK") is None
+    assert sandbox.to_h5(b"PK") is None
 
 
-def test_damaged_files_end_in_an_answer():
+def test_damaged_files_end_in_an_answer(sandbox):
     whole = an_hdf5_file(with_a_configuration)
     chance = random.Random(7)
-    for _ in range(30):
+    for _ in range(100):
         damaged = bytearray(whole)
         for _ in range(chance.choice([1, 4, 16])):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
-        found = contents(bytes(damaged))
+        found = contents(sandbox, bytes(damaged))
         assert found.finding is None or found.finding.is_refused
+    assert contents(sandbox, whole).config is not None
 
 
-def test_of_a_large_file_little_is_read(tmp_path):
+def test_of_a_large_file_little_is_read(sandbox, tmp_path):
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
@@ -82,38 +96,59 @@ def test_of_a_large_file_little_is_read(tmp_path):
 
     with Counted(tmp_path / "large.h5") as file:
         size = file.seek(0, os.SEEK_END)
-        assert Hdf5Sandbox().contents(file, 0, size).finding is None
+        assert sandbox.contents(file, 0, size).finding is None
         assert size >= 1 << 30
         assert file.n_bytes <= 48 << 20
 
 
-def test_what_describes_a_file_may_not_be_spread_over_everything(monkeypatch):
+def test_what_describes_a_file_may_not_be_spread_over_everything(sandbox, monkeypatch):
     monkeypatch.setattr(hdf5_sandbox, "MAX_BLOCKS", 1)
     content = an_hdf5_file(lambda file: [file.create_dataset(f"{at}", data=[at] * (1 << 18)) for at in range(4)])
-    assert contents(content).finding.code == "too_expensive"
+    assert contents(sandbox, content).finding.code == "too_expensive"
 
 
-def test_a_bucket_that_does_not_answer_is_no_fault_of_the_file():
+def test_a_bucket_that_does_not_answer_is_no_fault_of_the_file(sandbox):
     class Broken(io.BytesIO):
         def read(self, size=-1):
             raise StorageUnavailableError
 
     with pytest.raises(StorageUnavailableError):
-        Hdf5Sandbox().contents(Broken(), 0, 1000)
+        sandbox.contents(Broken(), 0, 1000)
+    assert contents(sandbox, an_hdf5_file()).finding is None
 
 
 @pytest.fixture
-def program(monkeypatch):
-    def write(body):
-        frame = "from shared.adapters.hdf5_process import FRAME, ANSWER, ASK, _write"
-        path = "sys.path[:] = sys.argv[1].split(os.pathsep)"
-        monkeypatch.setattr(hdf5_sandbox, "_PROGRAM", f"import json, os, sys, time\n{path}\n{frame}\n{body}\n")
+def opened(monkeypatch):
+    """Opens a sandbox whose processes do something else with a file."""
+    with ExitStack() as sandboxes:
 
-    return write
+        def open_with(body, before="", **settings):
+            lines = [
+                "import _thread, json, os, signal, socket, sys, time",
+                "sys.path[:] = sys.argv[1].split(os.pathsep)",
+                "from shared.adapters import hdf5_process",
+                "from shared.adapters.hdf5_process import ANSWER, ASK, FRAME, _write",
+                before,
+                "def work(task, n_bytes):",
+                textwrap.indent(body, "    "),
+                "hdf5_process.fork_for_each(work)",
+            ]
+            monkeypatch.setattr(hdf5_sandbox, "_PROGRAM", "\n".join(lines))
+            return sandboxes.enter_context(closing(Hdf5Sandbox(**settings)))
+
+        yield open_with
 
 
 def answering(text):
     return f"answer = {text}\n_write(FRAME.pack(ANSWER, 0, len(answer)))\n_write(answer)"
+
+
+def telling(text):
+    return answering(f"json.dumps({{'finding': None, 'config': json.dumps({text})}}).encode()")
+
+
+def told(sandbox):
+    return json.loads(contents(sandbox, an_hdf5_file()).config)
 
 
 @pytest.mark.parametrize(
@@ -132,38 +167,101 @@ def answering(text):
         (answering('b\'{"finding": 5, "config": null}\''), "crashed"),
     ],
 )
-def test_a_process_that_a_file_ends_or_takes_over_makes_the_file_refused(program, body, code):
-    program(body)
-    finding = contents(an_hdf5_file()).finding
+def test_a_process_that_a_file_ends_or_takes_over_makes_the_file_refused(opened, body, code):
+    sandbox = opened(body)
+    finding = contents(sandbox, an_hdf5_file()).finding
     assert (finding.code, finding.is_refused) == (code, True)
-    assert Hdf5Sandbox().to_h5(a_keras_archive()) is None
+    assert sandbox.to_h5(a_keras_archive()) is None
 
 
-@pytest.mark.parametrize("body", ["time.sleep(600)", "_write(FRAME.pack(ASK, 0, 1 << 20))\ntime.sleep(600)"])
-def test_a_process_that_gives_no_sign_is_ended(program, body):
-    program(body)
+HANGING = [
+    "time.sleep(600)",
+    "_write(FRAME.pack(ASK, 0, 1 << 20))\ntime.sleep(600)",
+    answering('b\'{"finding": null, "config": null}\'') + "\ntime.sleep(600)",
+]
+
+
+@pytest.mark.parametrize("body", HANGING)
+def test_a_process_that_gives_no_sign_is_ended(opened, body, tmp_path):
+    sandbox = opened(f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n{body}", silence_s=0.5)
     # More than a pipe holds, which is not taken.
-    assert contents(bytes(1 << 20), Hdf5Sandbox(silence_s=0.2)).finding.code == "too_expensive"
+    assert contents(sandbox, bytes(1 << 20)).finding.code == "too_expensive"
+    assert ends(int((tmp_path / "pid").read_text()))
 
 
-def test_an_h5_that_is_much_larger_than_its_archive_is_none(program):
-    program(answering("b'\\x89HDF\\r\\n\\x1a\\n' + bytes(1 << 20)"))
-    assert Hdf5Sandbox().to_h5(b"x" * 4) is not None
-    program(answering("b'\\x89HDF\\r\\n\\x1a\\n' + bytes((1 << 20) + 1)"))
-    assert Hdf5Sandbox().to_h5(b"x" * 4) is None
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
-@pytest.mark.parametrize("body", ["sys.exit(3)", "pass", "import nothing_of_this_name"])
-def test_a_defect_of_ours_is_no_fault_of_the_file(program, body):
-    program(body)
-    with pytest.raises(InternalError):
-        contents(an_hdf5_file())
+def ends(pid):
+    deadline = time.monotonic() + 60
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not is_running(pid)
 
 
-def test_nothing_of_the_environment_reaches_the_process(program, monkeypatch):
+def test_an_h5_that_is_much_larger_than_its_archive_is_none(opened):
+    assert opened(answering("b'\\x89HDF\\r\\n\\x1a\\n' + bytes(1 << 20)")).to_h5(b"x" * 4) is not None
+    assert opened(answering("b'\\x89HDF\\r\\n\\x1a\\n' + bytes((1 << 20) + 1)")).to_h5(b"x" * 4) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "before"),
+    [("sys.exit(3)", ""), ("pass", ""), ("import nothing_of_this_name", ""), ("pass", "import nothing_of_this_name")],
+)
+def test_a_defect_of_ours_is_no_fault_of_the_file(opened, body, before):
+    sandbox = opened(body, before)
+    for _ in range(2):
+        with pytest.raises(InternalError):
+            contents(sandbox, an_hdf5_file())
+
+
+def test_nothing_of_the_environment_reaches_the_process(opened, monkeypatch):
     monkeypatch.setenv("SUPABASE_SERVICE_KEY", "secret")
-    program(answering("json.dumps({'finding': None, 'config': repr(dict(os.environ))}).encode()"))
-    assert "secret" not in contents(an_hdf5_file()).config
+    assert "secret" not in told(opened(telling("repr(dict(os.environ))")))
+
+
+def test_each_file_has_a_process_of_its_own_that_knows_nothing_of_the_file_before(opened):
+    sandbox = opened(telling("[os.getpid(), os.getppid(), seen]") + "\nseen.append(1)", before="seen = []")
+    (first, first_parent, _), (second, second_parent, seen) = told(sandbox), told(sandbox)
+    assert first != second
+    assert first_parent == second_parent
+    assert seen == []
+
+
+def test_the_process_has_nothing_open_but_the_pipe_for_its_file(opened):
+    links = "{fd: os.readlink(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd') if int(fd) != listed}"
+    listed = "listed = os.open('/proc/self/fd', os.O_RDONLY); os.close(listed)\n"
+    found = told(opened(f"{listed}{telling(links)}"))
+    assert found.keys() == {"0", "1", "2"}
+    assert found["0"] == found["1"]
+    assert found["0"].startswith("socket:")
+    assert found["2"] == "/dev/null"
+
+
+def test_where_the_process_before_is_gone_another_one_is_started(sandbox):
+    assert contents(sandbox, an_hdf5_file()).finding is None
+    template = sandbox._template._process
+    template.kill()
+    os.waitid(os.P_PID, template.pid, os.WEXITED | os.WNOWAIT)
+    assert contents(sandbox, an_hdf5_file()).finding is None
+
+
+def test_what_is_forked_ends_with_the_process_that_asked():
+    program = (
+        "from shared.adapters.hdf5_sandbox import Hdf5Sandbox\n"
+        "print(Hdf5Sandbox()._template._process.pid, flush=True)\n"
+        "input()\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asking:
+        pid = int(asking.stdout.readline())
+        assert is_running(pid)
+        asking.kill()
+    assert ends(pid)
 
 
 ACTS = {
@@ -173,14 +271,14 @@ ACTS = {
     "a process": "os.fork()",
     "another program": "os.execv('/bin/true', ['true'])",
     "a signal": "os.kill(os.getppid(), 0)",
+    "a group of its own": "os.setpgid(0, 0)",
     "a thread": "_thread.start_new_thread(print, ())",
     "a look at a folder": "os.listdir('/')",
 }
 
 
-def test_a_sealed_process_can_do_nothing_but_calculate_and_answer(program):
+def test_a_sealed_process_can_do_nothing_but_calculate_and_answer(opened):
     lines = [
-        "import _thread, socket",
         "from shared.adapters.seccomp import seal",
         "seal()",
         "done = []",
@@ -188,25 +286,27 @@ def test_a_sealed_process_can_do_nothing_but_calculate_and_answer(program):
             f"try:\n    {act}\n    done.append({name!r})\nexcept (OSError, RuntimeError):\n    pass"
             for name, act in ACTS.items()
         ),
-        answering("json.dumps({'finding': None, 'config': json.dumps([sum(range(10 ** 6)), done])}).encode()"),
+        telling("[sum(range(10 ** 6)), done]"),
     ]
-    program("\n".join(lines))
-    assert json.loads(contents(an_hdf5_file()).config) == [499999500000, []]
+    assert told(opened("\n".join(lines))) == [499999500000, []]
 
 
-def test_a_file_that_takes_more_memory_than_there_is_is_refused(program):
-    program(
-        "from shared.adapters import hdf5_process\n"
-        "hdf5_process.inspect_weights = lambda *_: bytes(400 << 20)\n"
-        "hdf5_process.main(sys.argv[2], int(sys.argv[3]))"
-    )
-    assert contents(an_hdf5_file()).finding.code == "too_large"
+READING = "hdf5_process.read_file(task, n_bytes)"
 
 
-def test_the_process_is_sealed_before_it_sees_the_file(program):
+def test_a_file_that_takes_more_memory_than_there_is_is_refused(opened):
+    sandbox = opened(READING, "hdf5_process.inspect_weights = lambda *_: bytes(400 << 20)")
+    assert contents(sandbox, an_hdf5_file()).finding.code == "too_large"
+
+
+def test_a_file_that_takes_more_time_than_there_is_is_refused(opened):
+    spinning = "def spin(*_):\n    while True: pass\nhdf5_process.MAX_CPU_S = 1\nhdf5_process.inspect_weights = spin"
+    assert contents(opened(READING, spinning), an_hdf5_file()).finding.code == "too_expensive"
+
+
+def test_the_process_is_sealed_before_it_sees_the_file(opened):
     # What it does with the file is what fails where it is not sealed.
-    program(
-        "from shared.adapters import hdf5_process\n"
+    looking = (
         "def contents_of(file, n_bytes):\n"
         "    try:\n"
         "        open('/etc/passwd')\n"
@@ -214,6 +314,5 @@ def test_the_process_is_sealed_before_it_sees_the_file(program):
         "        return hdf5_process.Hdf5Contents(None, str(error.errno))\n"
         "    return hdf5_process.Hdf5Contents(None, 'opened')\n"
         "hdf5_process.contents_of = contents_of\n"
-        "hdf5_process.main(sys.argv[2], int(sys.argv[3]))"
     )
-    assert contents(an_hdf5_file()).config == "1"
+    assert told(opened(READING, looking)) == 1
