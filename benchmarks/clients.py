@@ -88,6 +88,14 @@ class Benchmark:
     def by_uppy_with_signed_chunks(self) -> float:
         return self._with_signed_chunks(lambda created: self._by_uppy(created, created["chunks"], None))
 
+    def by_bare_requests(self) -> float:
+        def send(created: NewUpload) -> float:
+            options = [created["chunkSize"], created["chunks"], created["concurrency"]]
+            taken: float = self._page.evaluate(_BY_PEER, ["uploadBare", *options])
+            return taken
+
+        return self._with_signed_chunks(send)
+
     def _by_uppy(self, created: NewUpload, chunks: object, signing: object) -> float:
         options = [created["chunkSize"], f"{self._peers_url}/s3", chunks, signing]
         taken: float = self._page.evaluate(_BY_PEER, ["uploadByUppy", *options])
@@ -164,17 +172,19 @@ class Benchmark:
 
 def browser(benchmark: Benchmark) -> list[Figure]:
     """The TypeScript client in Chromium; against curl, and the longest task of the page's thread meanwhile."""
-    figure = _against(
-        "512 MiB through client/ in Chromium, until the bucket has it",
-        benchmark.by_client,
-        "curl --parallel of signed URLs",
-        benchmark.by_curl,
-        0.7,
-    )
+    ours = "512 MiB through client/ in Chromium, until the bucket has it"
+    bare = "requests of Chromium for signed URLs and nothing else"
+    curl = "curl --parallel of signed URLs"
+    figures = [
+        _against(ours, benchmark.by_client, curl, benchmark.by_curl, 0.7),
+        # How much of the first is the browser's and how much the client's.
+        _against(bare.capitalize(), benchmark.by_bare_requests, curl, benchmark.by_curl, None),
+        _against(ours, benchmark.by_client, bare, benchmark.by_bare_requests, None),
+    ]
     longest_ms = benchmark.longest_task_ms()
     what = "longest task of the page's thread meanwhile, in another run"
     return [
-        figure,
+        *figures,
         Figure(what, f"{longest_ms:.0f} ms", "", "", f"{LONGEST_TASK_MS} ms", longest_ms <= LONGEST_TASK_MS),
     ]
 

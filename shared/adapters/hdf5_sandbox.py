@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections import OrderedDict
 from contextlib import suppress
 from typing import BinaryIO, Final
@@ -48,7 +49,7 @@ main()
 class Hdf5Sandbox:
     """Has a process for each file, one at a time.
 
-    They are forked from one that is started here and now, and is ready by the time the first file is.
+    They are forked from one that is started here and now, is ready by the time the first file is, and ends with this.
 
     Args:
         silence_s: After which a process is ended.
@@ -58,10 +59,6 @@ class Hdf5Sandbox:
         self._silence_s = silence_s
         self._template = _Template()
         self._is_taken = threading.Lock()
-
-    def close(self) -> None:
-        """End the process that others are forked from."""
-        self._template.end()
 
     def contents(self, file: BinaryIO, start: int, n_bytes: int) -> Hdf5Contents:
         """Look at the HDF5 file that begins at `start` of another file.
@@ -166,12 +163,14 @@ class _Template:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        # Ends it and the process that it forked last: once, when it is called or nobody has this template any more.
+        self.end = weakref.finalize(self, _end, self._process, self.tasks)
 
     @property
     def is_alive(self) -> bool:
         # Looked at without taking its status: until that is taken, no other group can have its number.
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return self._process.returncode is None and os.waitid(os.P_PID, self._process.pid, options) is None
+        return self.end.alive and os.waitid(os.P_PID, self._process.pid, options) is None
 
     def fork(self, task: str, n_bytes: int) -> socket.socket:
         """Let it fork a process for a task; return the pipe to that one."""
@@ -182,13 +181,12 @@ class _Template:
         pipe.setblocking(False)
         return pipe
 
-    def end(self) -> None:
-        """End it and the process that it forked last."""
-        self.tasks.close()
-        if self._process.returncode is None:
-            # They are a group of their own, which a sealed process cannot leave.
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+
+def _end(process: subprocess.Popen[bytes], tasks: socket.socket) -> None:
+    tasks.close()
+    # They are a group of their own, which a sealed process cannot leave.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 class _EndedError(Exception):

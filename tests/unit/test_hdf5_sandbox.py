@@ -1,5 +1,6 @@
 """HDF5 of strangers is read by a process apart: it answers the same, and however it ends, this process lives on."""
 
+import gc
 import io
 import json
 import os
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import ExitStack, closing
 from pathlib import Path
 
 import h5py
@@ -26,8 +26,7 @@ from tests.training_factories import a_keras_archive, an_hdf5_file
 
 @pytest.fixture
 def sandbox():
-    with closing(Hdf5Sandbox()) as opened:
-        yield opened
+    return Hdf5Sandbox()
 
 
 def contents(sandbox, content, before=b"", after=b""):
@@ -120,23 +119,22 @@ def test_a_bucket_that_does_not_answer_is_no_fault_of_the_file(sandbox):
 @pytest.fixture
 def opened(monkeypatch):
     """Opens a sandbox whose processes do something else with a file."""
-    with ExitStack() as sandboxes:
 
-        def open_with(body, before="", **settings):
-            lines = [
-                "import _thread, json, os, signal, socket, sys, time",
-                "sys.path[:] = sys.argv[1].split(os.pathsep)",
-                "from shared.adapters import hdf5_process",
-                "from shared.adapters.hdf5_process import ANSWER, ASK, FRAME, _write",
-                before,
-                "def work(task, n_bytes):",
-                textwrap.indent(body, "    "),
-                "hdf5_process.fork_for_each(work)",
-            ]
-            monkeypatch.setattr(hdf5_sandbox, "_PROGRAM", "\n".join(lines))
-            return sandboxes.enter_context(closing(Hdf5Sandbox(**settings)))
+    def open_with(body, before="", **settings):
+        lines = [
+            "import _thread, json, os, signal, socket, sys, time",
+            "sys.path[:] = sys.argv[1].split(os.pathsep)",
+            "from shared.adapters import hdf5_process",
+            "from shared.adapters.hdf5_process import ANSWER, ASK, FRAME, _write",
+            before,
+            "def work(task, n_bytes):",
+            textwrap.indent(body, "    "),
+            "hdf5_process.fork_for_each(work)",
+        ]
+        monkeypatch.setattr(hdf5_sandbox, "_PROGRAM", "\n".join(lines))
+        return Hdf5Sandbox(**settings)
 
-        yield open_with
+    return open_with
 
 
 def answering(text):
@@ -250,10 +248,20 @@ def test_where_the_process_before_is_gone_another_one_is_started(sandbox):
     assert contents(sandbox, an_hdf5_file()).finding is None
 
 
+def test_nothing_is_left_where_nobody_has_a_sandbox_any_more():
+    sandbox = Hdf5Sandbox()
+    pid = sandbox._template._process.pid
+    assert is_running(pid)
+    del sandbox
+    gc.collect()
+    assert not is_running(pid)
+
+
 def test_what_is_forked_ends_with_the_process_that_asked():
     program = (
         "from shared.adapters.hdf5_sandbox import Hdf5Sandbox\n"
-        "print(Hdf5Sandbox()._template._process.pid, flush=True)\n"
+        "sandbox = Hdf5Sandbox()\n"
+        "print(sandbox._template._process.pid, flush=True)\n"
         "input()\n"
     )
     command = [sys.executable, "-c", program]
