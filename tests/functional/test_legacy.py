@@ -78,6 +78,9 @@ def test_a_document_is_listed_as_unread_then_read_listed_downloaded_and_deleted(
     (picture,) = done(alice.get("/visualizations/weather"))["visualizations"]
     assert (picture["kind"], picture["width"], picture["height"]) == ("picture", 3, 2)
     assert b"".join(buckets.artifacts.read(picture["object"])) == a_png()
+    answer = alice.get(f"/visualizations/weather?name={picture['name']}&format=png")
+    shown = http.get(answer.headers["Location"])
+    assert (shown.content, shown.headers["Content-Type"]) == (a_png(), "image/png")
     (table,) = done(alice.get("/evaluation-tables/weather"))["evaluation_tables"]
     assert table["rows"] == [{"name": "rmse", "value": 1.5}]
 

@@ -128,6 +128,44 @@ def test_a_config_that_asks_for_too_much_is_refused(monkeypatch, name, value):
     assert inspect_archive(an_archive(a_config(name="x" * 200))).refusal.code == "too_large"
 
 
+@pytest.mark.parametrize("member", ["config.json", "metadata.json"])
+@pytest.mark.parametrize("lacks", [0, 1])
+def test_a_document_in_an_archive_has_a_largest_size(monkeypatch, member, lacks):
+    content = json.dumps(a_config() if member == "config.json" else METADATA | {"note": "x" * 1_000})
+    monkeypatch.setattr(keras_archives, "MAX_CONFIG_BYTES", len(content) - lacks)
+    refusal = inspect_archive(an_archive(**{member: content})).refusal
+    assert (refusal and (refusal.code, refusal.where)) == (("too_large", member) if lacks else None)
+
+
+def test_a_document_that_has_more_than_it_claims_is_not_read_to_its_end(monkeypatch):
+    monkeypatch.setattr(keras_archives, "_check_members", lambda _: None)
+    monkeypatch.setattr(keras_archives, "MAX_CONFIG_BYTES", 100)
+    refusal = inspect_archive(an_archive(a_config(name="x" * 200))).refusal
+    assert (refusal.code, refusal.where) == ("too_large", "config.json")
+
+
+def test_of_many_layers_the_first_are_listed(monkeypatch):
+    monkeypatch.setattr(keras_archives, "MAX_LAYERS", 3)
+    layers = [{"class_name": f"Dense{number}", "config": {}} for number in range(4)]
+    assert inspect_archive(an_archive(a_config(*layers))).layers == ("Dense0", "Dense1", "Dense2")
+
+
+def test_where_something_is_stays_short_however_long_keys_are():
+    deep: object = {"vocabulary": "/etc/passwd"}
+    for _ in range(50):
+        deep = {"k" * 10_000: deep}
+    refusal = inspect_archive(an_archive(a_config({"class_name": "Dense", "config": deep}))).refusal
+    assert refusal.where.endswith("k.vocabulary")
+    assert len(refusal.where) <= 200
+
+
+def test_an_encrypted_member_is_refused():
+    content = bytearray(an_archive().getvalue())
+    # Bit 0 of the flags, eight bytes into an entry of the central directory.
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    assert inspect_archive(io.BytesIO(content)).refusal.code == "members"
+
+
 @pytest.mark.parametrize("config", ["", "[]", "nothing", "[" * 100_000, '"text"'])
 def test_a_config_that_is_none_is_refused(config):
     report = inspect_archive(an_archive(config or "{"))
@@ -144,6 +182,26 @@ def test_every_cut_and_every_changed_byte_ends_in_a_report():
     for at in range(len(content)):
         inspect_archive(io.BytesIO(content[:at]))
         inspect_archive(io.BytesIO(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]))
+
+
+def test_packed_weights_are_unpacked_up_to_a_largest_size(monkeypatch):
+    packed = an_archive(compression=zipfile.ZIP_DEFLATED, **{"model.weights.h5": b"\x89HDF" * 10})
+    monkeypatch.setattr(keras_archives, "MAX_PACKED_WEIGHTS_BYTES", 40)
+    with keras_archives.weights(packed) as (file, start, n_bytes):
+        assert (start, n_bytes) == (0, 40)
+        file.seek(0)
+        assert file.read() == b"\x89HDF" * 10
+    monkeypatch.setattr(keras_archives, "MAX_PACKED_WEIGHTS_BYTES", 39)
+    with keras_archives.weights(packed) as finding:
+        assert (finding.code, finding.is_refused) == ("too_large", True)
+
+
+def test_weights_that_are_not_packed_and_claim_two_sizes_are_refused():
+    content = bytearray(an_archive().getvalue())
+    # The size packed, 20 bytes into an entry of the central directory; that of the weights is the last one.
+    content[content.rindex(b"PK\x01\x02") + 20] -= 1
+    with keras_archives.weights(io.BytesIO(content)) as finding:
+        assert (finding.code, finding.is_refused) == ("members", True)
 
 
 def test_what_is_refused_is_not_pushed_out_by_what_is_told():
