@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -248,10 +249,12 @@ def _latest(pairs: Iterable[tuple[TrainedModel, Run]]) -> set[str]:
 
 def _best(pairs: Iterable[tuple[TrainedModel, Run]]) -> set[str]:
     """Return the ids of the best ready models, one per task and target."""
-    groups: dict[tuple[object, object], list[TrainedModel]] = {}
+    groups: dict[str, list[TrainedModel]] = {}
     for model, run in pairs:
         if model.status is ModelStatus.READY:
-            groups.setdefault((run.request.get("task"), run.request.get("target")), []).append(model)
+            # Of another trainer's request they may be lists, or anything else.
+            learned = json.dumps([run.request.get("task"), run.request.get("target")], sort_keys=True)
+            groups.setdefault(learned, []).append(model)
     best = set()
     for models in groups.values():
         for metric, more_is_better in MAIN_METRICS.items():
@@ -266,7 +269,11 @@ def _best(pairs: Iterable[tuple[TrainedModel, Run]]) -> set[str]:
 def _test_metric(model: TrainedModel, metric: str) -> float | None:
     of_test = model.metrics.get("test")
     value = of_test.get(metric) if isinstance(of_test, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        # A whole number of more than 308 digits.
+        return None
 
 
 def _read_choice(choice: Choice) -> int | None:

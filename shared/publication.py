@@ -22,6 +22,8 @@ LARGEST_FILE_BYTES = 5 << 30
 LARGEST_RUN_BYTES = 20 << 30
 MOST_FILES = 1000
 _PIECE_BYTES = 1 << 20
+# Sizes and generations are numbers of 64 bits.
+_LARGEST_COUNT = 2**63 - 1
 _STATUSES = ("completed", "failed")
 _MODEL_STATUSES = (*_STATUSES, "cancelled")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -223,8 +225,14 @@ def check_manifest(document: Any, session_uuid: str, object_name: str) -> None:
         FormError: It has not the form.
     """
     _demand(isinstance(document, dict), "must be an object")
+    try:
+        content = manifest_bytes(document)
+    except UnicodeEncodeError as error:
+        raise FormError("must not contain half of a surrogate pair, which is no character") from error
+    except ValueError as error:
+        raise FormError("has a number beyond 1.8e308, or one that JSON has not") from error
     # Postgres keeps no NUL in text.
-    _demand("\\u0000" not in json.dumps(document), "must not contain NUL characters")
+    _demand(b"\\u0000" not in content, "must not contain NUL characters")
     _demand(document.get("schema_version") == MANIFEST_SCHEMA, f"schema_version must be {MANIFEST_SCHEMA}")
     run_id = str(document.get("run_id"))
     is_in_place = bool(_UUID.fullmatch(run_id)) and manifest_name(session_uuid, run_id) == object_name
@@ -269,7 +277,7 @@ def _check_file(file: Mapping[str, Any], name: str, framework: str) -> None:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
 
 
 def _are_objects(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -395,6 +396,10 @@ FILE = "models.0.files.0."
         altered(FILE + "media_type", "text/html; charset=utf-8"),
         altered(FILE + "generation", "1"),
         altered(FILE + "generation", 999_999),
+        altered(FILE + "generation", 2**63),
+        altered("models.0.detail", "\ud800"),
+        altered("models.0.params", {"\udfff": 1}),
+        altered("models.0.metrics", {"test": {"rmse": math.inf}}),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused_and_nothing_of_it_recorded(change):
@@ -431,6 +436,7 @@ def test_a_manifest_with_a_key_twice_is_refused_and_the_key_named():
         (b'{"a": "\xff"}', r"is not JSON: .* in position 7"),
         (b'{"schema_version": NaN}', "has NaN, which JSON has not"),
         (b'{"schema_version": -Infinity}', "has -Infinity, which JSON has not"),
+        (b'{"schema_version": 1e999}', "has a number beyond 1.8e308"),
         (b"[" * 100_000, "nested too deep"),
         (b"[]", "object"),
         (b"null", "object"),
@@ -630,7 +636,7 @@ def test_a_model_that_is_not_ready_has_no_alias():
     assert all(entry.aliases == () for entry in bench.models().of_session(a_caller(), "weather"))
 
 
-def a_listed_run(*models: tuple[str, dict], target: str = "y", run_id: str = "r") -> Run:
+def a_listed_run(*models: tuple[str, dict], target: Any = "y", run_id: str = "r") -> Run:
     """Return a completed run with ready models of these names and test metrics."""
     bench = a_trained_bench(models=["linear_regression"])
     save(bench)
@@ -650,11 +656,23 @@ def a_listed_run(*models: tuple[str, dict], target: str = "y", run_id: str = "r"
         (({"rmse": 1.0}, {"rmse": 1.0}), "a"),
         (({}, {"rmse": 1.0}), "b"),
         (({"rmse": "low"}, {"rmse": 7}), "b"),
+        (({"rmse": 10**400}, {"rmse": 7}), "b"),
     ],
 )
 def test_the_best_model_is_that_with_the_best_main_metric(metrics, best):
     entries = list_models([a_listed_run(("a", metrics[0]), ("b", metrics[1]))])
     assert [entry.model.name for entry in entries if "best" in entry.aliases] == [best]
+
+
+def test_targets_may_be_anything_that_json_has():
+    entries = list_models(
+        [
+            a_listed_run(("a", {"rmse": 5.0}), target=["x", "y"], run_id="1"),
+            a_listed_run(("a", {"rmse": 1.0}), target=["x", "y"], run_id="2"),
+            a_listed_run(("a", {"rmse": 9.0}), target={"x": 1}, run_id="3"),
+        ]
+    )
+    assert [entry.run.id for entry in entries if "best" in entry.aliases] == ["2", "3"]
 
 
 def test_each_target_has_its_own_best_and_a_model_without_metrics_is_none():
