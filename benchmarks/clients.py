@@ -18,6 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.measuring import MIB, Figure, median_of_pairs, running_stack, seconds, show, table_file
 from benchmarks.uploads import Bench, put_all
+from dev import chromium as chromium_program
 from dev import npm
 from dev.console import PAGE as PAGES
 from shared.chunks import LEAST_CHUNK_BYTES
@@ -292,7 +293,7 @@ def _page(stack: LocalStack, path: Path) -> Iterator[Page]:
         )
         with sync_playwright() as playwright:
             # The peers' server is no origin that the page's policy knows.
-            chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS)
+            chromium = playwright.chromium.launch(executable_path=chromium_program.find(), args=CHROMIUM_ARGUMENTS)
             page = chromium.new_page(bypass_csp=True)
             page.set_default_timeout(600_000)
             page.goto(f"{stack.env['TRAINSHED_URL']}/{PAGE}/index.html")

@@ -7,7 +7,6 @@ import math
 import os
 import random
 import re
-import shutil
 import sys
 import tempfile
 import time
@@ -16,13 +15,13 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
+from dev import chromium
 from dev.home import REPOSITORY, home_from, read_env
 from trainshed.auth import PasswordSignIn
 from trainshed.client import Client
 from trainshed.upload import upload_file
 
 IMAGES = REPOSITORY / "docs/images"
-ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu"]
 WIDE = ViewportSize(width=1200, height=760)
 PHONE = ViewportSize(width=360, height=760)
 ROWS = 20_000
@@ -40,9 +39,9 @@ def main() -> None:
     env_file = home_from(os.environ).env_file
     if not env_file.exists():
         sys.exit("The stack is not running: start it with `make start` in another terminal, then repeat this.")
-    program = shutil.which("chromium")
+    program = chromium.find()
     if not program:
-        sys.exit("Pictures need Chromium; on Debian: apt-get install chromium.")
+        sys.exit(f"Pictures need Chromium; {chromium.HOW_TO_GET}")
     env = read_env(env_file)
     names = ("SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "BOB_EMAIL", "BOB_PASSWORD")
     sign_in = PasswordSignIn(*(env[name] for name in names))
@@ -50,7 +49,7 @@ def main() -> None:
         try:
             make_sessions(client, Path(folder))
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+                browser = playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
                 take_pictures(browser, env, Path(folder))
                 browser.close()
         finally:

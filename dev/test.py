@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from dev import chromium
 from dev.home import REPOSITORY, Home, free_ports, is_free, read_env
 from dev.processes import start_tied
 
@@ -119,6 +120,9 @@ class Stack:
 def main() -> None:
     """Start what is needed, run pytest and the acceptance scripts, and end it."""
     arguments = sys.argv[1:]
+    if not arguments and not chromium.find():
+        # Known now, rather than after all that comes before the browser's tests.
+        sys.exit(f"The browser tests need Chromium; {chromium.HOW_TO_GET}")
     stacks: list[Stack] = []
     passed = False
     try:

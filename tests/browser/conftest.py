@@ -1,7 +1,6 @@
 """The console in a real Chromium, on the real stack."""
 
 import json
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,33 +9,22 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
+from dev import chromium as browser_program
 from dev.keys import User, user_by
 from tests.browser.tab import STEP_MS, Tab
 from trainshed.client import Client
 from trainshed.upload import upload_file
 
-# Nothing of these leaves the machine: the sandbox needs rights that a container lacks, the rest phones home or guesses.
-ARGUMENTS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 LARGE_BYTES = 300 << 20
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    program = browser_program.find()
     if not program:
-        pytest.fail("The browser tests need Chromium; on Debian: apt-get install chromium.", pytrace=False)
+        pytest.fail(f"The browser tests need Chromium; {browser_program.HOW_TO_GET}", pytrace=False)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=program, args=browser_program.ARGUMENTS)
         yield browser
         browser.close()
 
