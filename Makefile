@@ -1,5 +1,5 @@
 # `make help` lists the targets. Everything installs itself on first use.
-# Settings: PORT (8080), TRAINSHED_HOME (.trainshed), PYTHON (python3).
+# Settings: PORT (8080), TRAINSHED_HOME (.trainshed), ALLOWED_ORIGINS (other pages that may call), PYTHON (python3).
 
 .DEFAULT_GOAL := help
 .SILENT:

