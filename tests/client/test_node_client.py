@@ -1,7 +1,9 @@
 """The TypeScript client, built and packed as it is published, in Node against the running stack."""
 
 import json
+import math
 import os
+import re
 import tarfile
 import uuid
 from pathlib import Path
@@ -9,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.measuring import table_file
-from dev.home import Home, read_env
+from dev.home import REPOSITORY, Home, read_env
 from dev.keys import USERS, Keys
 from tests.programs import run
 
 HERE = Path(__file__).parent
+CLIENT_PAGE = REPOSITORY / "docs/client.md"
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +40,50 @@ def test_a_file_goes_from_node_into_a_session_although_it_was_interrupted(built,
     assert said == f"rows {n_rows}\n"
 
 
+def pack(package: str, folder: Path) -> Path:
+    """Return the archive of a package, as it is published."""
+    (packed,) = json.loads(
+        run("npm", "pack", "--json", "--silent", "--ignore-scripts", "-w", package, "--pack-destination", str(folder))
+    )
+    return folder / packed["filename"]
+
+
 @pytest.mark.parametrize("package", ["@trainshed/client", "@trainshed/uppy"])
 def test_a_package_carries_what_it_exports_and_neither_sources_nor_tests(built, tmp_path, package):
-    (packed,) = json.loads(
-        run("npm", "pack", "--json", "--silent", "--ignore-scripts", "-w", package, "--pack-destination", str(tmp_path))
-    )
-    with tarfile.open(tmp_path / packed["filename"]) as archive:
+    with tarfile.open(pack(package, tmp_path)) as archive:
         names = {name.removeprefix("package/") for name in archive.getnames()}
         manifest = json.load(archive.extractfile("package/package.json"))
     for place in manifest["exports"]["."].values():
         assert place.removeprefix("./") in names
     assert not [name for name in names if not name.startswith("dist/") and name not in {"package.json", "README.md"}]
     assert package != "@trainshed/client" or "dist/uploads/hash-worker.js" in names
+
+
+def test_a_packed_client_is_loaded_and_typed_in_another_project(built, tmp_path):
+    installed = tmp_path / "node_modules/@trainshed/client"
+    with tarfile.open(pack("@trainshed/client", tmp_path)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    installed.parent.mkdir(parents=True)
+    (tmp_path / "package").rename(installed)
+    program = tmp_path / "program.mts"
+    program.write_text(
+        'import { createClient, type Session } from "@trainshed/client";\n'
+        'const client = createClient({ urls: { "list-sessions": "https://a.example" } });\n'
+        "export const newest = async (): Promise<Session | undefined> => (await client.sessions.list()).sessions[0];\n"
+        "console.log(Object.keys(client).sort().join());\n"
+    )
+
+    options = ("--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom")
+    run("npm", "exec", "--", "tsc", *options, "--types", "", "--outDir", str(tmp_path), str(program))
+
+    assert run("node", str(tmp_path / "program.mjs")) == "models,results,sessions,training,uploads\n"
+
+
+def test_the_size_of_the_client_is_reported_and_is_what_its_page_says(built):
+    report = run("npm", "run", "--silent", "size", "-w", "client")
+
+    found = dict(
+        re.findall(r"^(page|worker) +[\d.]+ KiB minified, ([\d.]+) KiB gzip, [\d.]+ KiB brotli$", report, re.MULTILINE)
+    )
+    (said,) = re.findall(r"(\d+) KiB\nby gzip for the page, (\d+) KiB for the worker", CLIENT_PAGE.read_text())
+    assert [math.ceil(float(found[name])) for name in ("page", "worker")] == [int(number) for number in said]
