@@ -167,3 +167,19 @@ def test_a_server_that_does_not_answer_is_said_and_tried_again(open_tab, session
     tab.page.reload()
 
     tab.see("Still there")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"), [("a%2Fb", "a/b"), ("..", ".."), ("%2E", "."), ("..%2Flist-sessions", "../list-sessions")]
+)
+def test_an_id_that_no_session_can_have_is_said_to_be_none(open_tab, address, shown):
+    tab = open_tab()
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url) if "/api/" in request.url else None)
+    tab.go(f"sessions/{address}")
+
+    expect(tab.heading("There is no such session.")).to_be_visible()
+    tab.see(f"asks for “{shown}”, and no session can have that id")
+    assert asked == []
+    tab.page.get_by_role("link", name="To the sessions").click()
+    expect(tab.heading("Sessions")).to_be_visible()

@@ -34,3 +34,8 @@ export function titleFor(path: string): string {
   const [first = path, ...inner] = path.split("/");
   return inner.length > 0 ? first : first.replace(/\.(csv|tsv|txt|parquet|json)?(\.gz)?$/i, "") || first;
 }
+
+/** Whether a session can have this id: it is a part of a path, which a slash would cut in two and dots alone would take away. */
+export function mayBeId(text: string): boolean {
+  return !text.includes("/") && !/^\.+$/.test(text);
+}

@@ -11,7 +11,7 @@ import { service } from "../service";
 import { queueOf } from "../uploads/queue";
 import { DataTab } from "./data";
 import { ModelsTab } from "./models";
-import { titleOf } from "./names";
+import { mayBeId, titleOf } from "./names";
 import { ResultsTab } from "./results";
 import { STATUS } from "./sessions";
 import { TrainingTab } from "./training";
@@ -41,8 +41,27 @@ function reloadOn(changes: Signal<number>, reload: () => void): () => void {
   };
 }
 
+interface Address {
+  sessionId: string;
+  tab: Tab;
+}
+
 /** Everything about one session. */
-export function SessionPage({ sessionId, tab }: { sessionId: string; tab: Tab }) {
+export function SessionPage({ sessionId, tab }: Address) {
+  if (mayBeId(sessionId)) return <AddressedSession sessionId={sessionId} tab={tab} />;
+  return (
+    <>
+      <a class="crumb" href={SESSIONS}>Sessions</a>
+      <div class="panel">
+        <Empty title="There is no such session." act={<a class="button" href={SESSIONS}>To the sessions</a>}>
+          The address asks for “<span class="name">{sessionId}</span>”, and no session can have that id: it may have letters, digits and . _ ~ : @ - in it, but no slash, and not dots alone.
+        </Empty>
+      </div>
+    </>
+  );
+}
+
+function AddressedSession({ sessionId, tab }: Address) {
   const queue = queueOf(sessionId);
   const loaded = useLoaded(
     (signal) => service().sessions.get(sessionId, { signal }),
