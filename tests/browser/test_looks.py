@@ -7,6 +7,22 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 PHONE = 360
+# Full HD, and four times as many pixels at a scale of 150 %.
+WIDE = (1920, 2560)
+# Of a line that the eye comes back from: https://www.w3.org/WAI/WCAG21/Understanding/visual-presentation.html asks for
+# 80 at the highest level; narrow letters let a few more in.
+MOST_LETTERS = 100
+LONGEST_LINE = """
+[...document.querySelectorAll("main *")].flatMap((element) => [...element.childNodes])
+  .filter((node) => node.nodeType === Node.TEXT_NODE && node.textContent.length > 40)
+  .map((node) => {
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    const lines = new Set([...range.getClientRects()].map(({ top }) => Math.round(top)));
+    return [node.textContent.length / Math.max(1, lines.size), node.textContent];
+  })
+  .sort(([a], [b]) => b - a)[0] ?? [0, ""]
+"""
 HOSTILE = "<img src=x onerror=\"console.error('run')\"><script>console.error('run')</script>\"'>"
 NAME = "<img src=x onerror=alert(1)>'.csv"
 PAGES = {
@@ -51,8 +67,9 @@ def test_axe_finds_nothing_on_any_page(open_tab, trained, dark):
     assert tab.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") is dark
 
 
-def test_no_page_scrolls_sideways_on_a_phone(open_tab, trained):
-    tab = open_tab(width=PHONE)
+@pytest.mark.parametrize("width", [PHONE, 768, *WIDE])
+def test_no_page_scrolls_sideways(open_tab, trained, width):
+    tab = open_tab(width=width)
     wide = []
     for page in PAGES:
         show(tab, trained, page)
@@ -60,6 +77,42 @@ def test_no_page_scrolls_sideways_on_a_phone(open_tab, trained):
             wide.append(page)
 
     assert wide == []
+
+
+@pytest.mark.parametrize("width", WIDE)
+def test_a_wide_screen_is_used_and_its_lines_can_be_read(open_tab, trained, alice, width):
+    """What is longest in practice: a reason of the service, and the inputs of a model."""
+    models = alice.list_models(trained)
+    features = [f"column_{n}" for n in range(60)]
+    models["models"][0] |= {"features": features, "status_detail": "The table has no rows that could be used. " * 12}
+    tab = open_tab(width=width)
+    listed = {"success": True, "data": models}
+    tab.page.route(re.compile("/list-models-database/"), lambda route: route.fulfill(json=listed))
+    used, longest = {}, {}
+    for page in PAGES:
+        show(tab, trained, page)
+        tab.page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true })")
+        used[page] = tab.page.locator("main").bounding_box()["width"] / width
+        longest[page] = tab.page.evaluate(LONGEST_LINE)
+
+    assert min(used.values()) >= 0.7, used
+    assert {page: line for page, line in longest.items() if line[0] > MOST_LETTERS} == {}
+    # These would be the longest if nothing held them.
+    assert longest["models"][0] > 60, longest
+
+
+def test_a_wide_screen_has_more_pictures_beside_each_other(open_tab, trained):
+    def in_first_row(width, page, picture):
+        tab = open_tab(width=width)
+        show(tab, trained, page)
+        tops = [round(box["y"]) for each in tab.page.locator(picture).all() if (box := each.bounding_box())]
+        return tops.count(tops[0])
+
+    assert in_first_row(1280, "variables", "article.variable") == 3
+    assert in_first_row(1920, "variables", "article.variable") == 4
+    # Two models: what was predicted, and the residuals.
+    assert in_first_row(1280, "results", "figure.chart") == 2
+    assert in_first_row(1920, "results", "figure.chart") == 4
 
 
 def test_dialogs_are_readable_for_everybody(open_tab, session_of_alice):

@@ -98,6 +98,23 @@ def test_a_closed_tab_is_continued_in_another(open_tab, session_id, large_file):
     assert 0 < len(puts) < 38
 
 
+def test_first_rows_and_pace_are_shown_while_the_file_is_on_its_way(open_tab, session_id, large_file):
+    tab = open_tab()
+    let_go = begin(tab, session_id, large_file)
+    row = tab.file("large.csv")
+
+    first_rows = tab.page.get_by_role("region", name="First rows", exact=True)
+    expect(first_rows.get_by_role("columnheader")).to_have_text(["ninteger", "xinteger", "yinteger"])
+    expect(first_rows.locator("tbody tr").first).to_contain_text("000000000000")
+    expect(row).to_contain_text(re.compile(r"\d [kMG]B/s · .+ left"))
+    expect(row).to_have_attribute("data-state", "uploading")
+    # What the bucket has said that it has, and not more.
+    shown = int(row.get_by_role("progressbar").get_attribute("aria-valuenow"))
+    assert 0 < shown < 100
+    let_go()
+    expect_in(tab)
+
+
 def test_another_file_of_the_same_name_does_not_continue_it(open_tab, session_id, large_file, tmp_path):
     first = open_tab(strict=False)
     begin(first, session_id, large_file)

@@ -15,6 +15,61 @@ def choose_models(tab, *names):
         box.set_checked(box.get_attribute("value") in names)
 
 
+def begin_and_hear(tab, session_id):
+    """Press the button of a training, and return what is asked of the service, which refuses."""
+    asked = []
+    refusal = {"code": "invalid_field", "detail": "Not today.", "status": 422, "retryable": False}
+
+    def refuse(route):
+        if route.request.method == "POST":
+            asked.append(route.request.post_data_json)
+            route.fulfill(status=422, json=refusal)
+        else:
+            route.continue_()
+
+    tab.page.route(re.compile(f"/train/{session_id}$"), refuse)
+    tab.click(re.compile("^Train \\d models?$"))
+    expect(tab.page.get_by_role("alert")).to_contain_text("Not today.")
+    (wish,) = asked
+    return wish
+
+
+def test_classes_are_trained_as_they_were_chosen(open_tab, trained):
+    tab = open_tab(strict=False)
+    tab.go_to_session(trained, "training")
+    tab.click("Train again")
+    tab.page.get_by_label("Column to predict").select_option("side")
+    tab.page.get_by_role("radio", name=re.compile("^Classification")).check()
+    tab.page.get_by_role("checkbox", name=re.compile("^Dense network")).uncheck()
+    tab.page.get_by_label(re.compile("^Held out for the test")).fill("35")
+    tab.page.get_by_label("Seed").fill("7")
+
+    wish = begin_and_hear(tab, trained)
+
+    assert wish["models"]
+    assert "dense_network" not in wish["models"]
+    assert wish | {"models": []} == {
+        "target": "side",
+        "task": "classification",
+        "models": [],
+        "testFraction": 0.35,
+        "seed": 7,
+    }
+
+
+def test_a_time_series_is_trained_as_it_was_chosen(open_tab, trained):
+    tab = open_tab(strict=False)
+    tab.go_to_session(trained, "training")
+    tab.click("Train again")
+    tab.page.get_by_role("radio", name=re.compile("^Time series")).check()
+    tab.page.get_by_label("Column with the time").select_option("area")
+    tab.page.get_by_label("Steps to forecast").fill("12")
+
+    wish = begin_and_hear(tab, trained)
+
+    assert (wish["target"], wish["task"], wish["timeColumn"], wish["horizon"]) == ("price", "time_series", "area", 12)
+
+
 def test_training_is_started_watched_and_its_models_compared(open_tab, new_data_set):
     data_set = new_data_set()
     tab = open_tab()
@@ -80,12 +135,15 @@ def test_a_model_is_downloaded_in_each_format_with_its_mark(open_tab, trained):
     expect(pickle).to_contain_text("runs code when opened")
     skops = model.get_by_role("button", name=re.compile("as skops"))
     expect(skops).not_to_contain_text("runs code")
+    onnx = model.get_by_role("button", name=re.compile("as ONNX"))
+    expect(onnx).not_to_contain_text("runs code")
 
-    with tab.page.expect_download() as download:
-        skops.click()
-
-    assert download.value.suggested_filename.endswith(".skops")
-    assert download.value.path().read_bytes()[:2] == b"PK"
+    # A zip; a protocol buffer whose first field is the version of its form; a pickle of protocol 2 or newer.
+    for button, ending, beginning in ((skops, ".skops", b"PK"), (onnx, ".onnx", b"\x08"), (pickle, ".pkl", b"\x80")):
+        with tab.page.expect_download() as download:
+            button.click()
+        assert download.value.suggested_filename.endswith(ending)
+        assert download.value.path().read_bytes().startswith(beginning)
     expect(tab.heading("Houses")).to_be_visible()
 
 

@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from dev.keys import User
 from tests.browser.tab import LONGEST_TASK_MS
+from trainshed.upload import upload_file
 
 
 def start_upload(tab, *files: Path, name: str | None = None) -> None:
@@ -59,6 +60,55 @@ def test_dropped_files_begin_a_session_wherever_they_are_dropped(open_tab, sessi
     expect(tab.files_in()).to_have_text(re.compile(r"^dropped\.csv18"))
 
 
+def test_a_folder_is_dropped_with_all_that_is_in_it(open_tab, session_of_alice, tmp_path):
+    """By the browser's own dragging, as files come from a desktop."""
+    folder = tmp_path / "readings"
+    (folder / "2025/june").mkdir(parents=True)
+    (folder / "a.csv").write_text("a,b\n1,2\n")
+    (folder / "2025/june/b.csv").write_text("a,b\n3,4\n")
+    (folder / "2025/.DS_Store").write_text("not the person's")
+    single = tmp_path / "single.csv"
+    single.write_text("a,b\n5,6\n")
+    tab = open_tab()
+    tab.go_to_session(session_of_alice())
+    zone = tab.heading("Drop the files of your data set here")
+    expect(zone).to_be_visible()
+    box = zone.bounding_box()
+    devtools = tab.page.context.new_cdp_session(tab.page)
+    dragged = {"items": [], "files": [str(folder), str(single)], "dragOperationsMask": 1}
+
+    for kind in ("dragEnter", "dragOver", "drop"):
+        place = {"type": kind, "x": box["x"] + 5, "y": box["y"] + 5}
+        devtools.send("Input.dispatchDragEvent", place | {"data": dragged})
+
+    names = tab.files_in().locator("td.name")
+    expect(names).to_have_count(3)
+    assert sorted(names.all_inner_texts()) == ["readings - 2025 - june - b.csv", "readings - a.csv", "single.csv"]
+
+
+def test_all_uploads_are_paused_and_resumed_by_one_button(open_tab, session_of_alice, large_file, tmp_path):
+    second = tmp_path / "second.csv"
+    second.symlink_to(large_file)
+    tab = open_tab()
+    tab.slow_uploads(megabytes_per_second=10)
+    tab.go_to_session(session_of_alice())
+    tab.choose(large_file, second)
+    rows = tab.page.locator("[data-file]")
+    expect(tab.page.get_by_text(re.compile(r"^[1-9][\d.]* MB of 629 MB · [\d.]+ [kM]B/s · .+ left$"))).to_be_visible()
+
+    tab.click("Pause all")
+    for n in range(2):
+        expect(rows.nth(n)).to_have_attribute("data-state", "paused")
+    expect(tab.button("Pause all")).to_have_count(0)
+    tab.click("Resume all")
+    for n in range(2):
+        expect(rows.nth(n)).to_have_attribute("data-state", re.compile("uploading|hashing"))
+    expect(tab.button("Resume all")).to_have_count(0)
+
+    tab.click("Cancel all")
+    expect(rows).to_have_count(0)
+
+
 def test_two_sessions_of_one_name_stay_apart(open_tab, session_of_alice, small_file):
     tab = open_tab()
     first = session_of_alice()
@@ -91,6 +141,79 @@ def test_an_upload_is_paused_resumed_and_cancelled(open_tab, session_of_alice, l
     expect(tab.page.locator("[data-unfinished]")).to_have_count(0)
     tab.page.reload()
     expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+
+
+def test_an_upload_is_drawn_as_being_put_together_until_it_is(open_tab, session_of_alice, small_file, tmp_path):
+    """All bytes in is not yet in: nothing is said to be done, or to be so far, that is not known."""
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n" + "1,2\n" * 40)
+    tab = open_tab()
+    session_id = session_of_alice()
+    tab.go_to_session(session_id)
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+    held, released = [], []
+
+    def hold(route):
+        if released:
+            route.continue_()
+        else:
+            held.append(route)
+
+    tab.page.route(re.compile("/assemble$"), hold)
+
+    tab.choose(small_file, other)
+
+    row, bar = tab.file("line.csv"), tab.page.get_by_role("progressbar", name="line.csv")
+    expect(row).to_have_attribute("data-state", "assembling")
+    expect(tab.file("other.csv")).to_have_attribute("data-state", "assembling")
+    expect(row).to_contain_text("Everything sent, putting it together")
+    assert bar.get_attribute("aria-valuenow") is None
+    # What moves says that it is worked on.
+    assert bar.evaluate("bar => getComputedStyle(bar, '::after').animationName") == "slide"
+    tab.see("0 of 2 files in")
+    expect(tab.button("Cancel line.csv")).to_have_count(0)
+    expect(tab.button("Complete the data set")).to_have_count(0)
+    # Another tab sees it as well.
+    beside = open_tab(beside=tab)
+    beside.go_to_session(session_id)
+    expect(beside.page.locator("[data-unfinished='line.csv']")).to_contain_text("of")
+
+    # Somebody is at it already: asked again until it is done.
+    busy = {"success": True, "data": {"state": "assembling"}}
+    with tab.page.expect_request(re.compile("/assemble$")):
+        held.pop(0).fulfill(status=202, headers={"Retry-After": "0"}, json=busy)
+    expect(row).to_have_attribute("data-state", "assembling")
+    expect(tab.file("other.csv")).to_have_attribute("data-state", "assembling")
+    released.append(True)
+    for route in held:
+        route.continue_()
+
+    expect(tab.files_in()).to_have_count(2)
+    expect(tab.page.locator("[data-file]")).to_have_count(0)
+    expect(tab.button("Complete the data set")).to_be_enabled()
+
+
+def test_what_another_tab_is_putting_together_is_drawn_so_until_it_is_in(open_tab, session_of_alice, alice, small_file):
+    session_id = session_of_alice()
+    upload_file(alice, session_id, small_file, content_type="text/csv")
+    whole = alice.get_session(session_id)
+    upload = alice.get_upload(whole["uploads"][0]["uploadId"])
+    under_way = whole | {"files": [], "total_files": 0, "uploads": [whole["uploads"][0] | {"state": "assembling"}]}
+    tab = open_tab()
+    answer = {"success": True, "data": under_way}
+    tab.page.route(re.compile(f"/session/{session_id}$"), lambda route: route.fulfill(json=answer))
+    progress = {"success": True, "data": upload | {"state": "assembling"}}
+    tab.page.route(re.compile("/uploads/[0-9a-f-]+$"), lambda route: route.fulfill(json=progress))
+    tab.go_to_session(session_id)
+
+    row = tab.page.locator("[data-unfinished='line.csv']")
+    expect(row).to_contain_text("Being put together")
+    assert row.get_by_role("progressbar").get_attribute("aria-valuenow") is None
+    expect(tab.button("Discard")).to_have_count(0)
+    tab.page.unroute_all()
+
+    expect(tab.files_in()).to_have_text(re.compile(r"^line\.csv300"))
+    expect(row).to_have_count(0)
 
 
 def test_an_empty_file_is_refused_and_the_others_go_in(open_tab, session_of_alice, small_file, tmp_path):

@@ -139,7 +139,7 @@ const KIND_TITLES: Record<string, string> = {
   roc: "ROC curve",
   calibration: "Calibration",
 };
-// Their lines are too dense for a third of the page.
+// Their lines are too dense for a part of the page.
 const FULL_WIDTH = new Set(["forecast"]);
 
 /** Charts of one sort beside each other, so that models are compared at a glance. */
@@ -150,16 +150,16 @@ function Charts({ charts, session }: { charts: readonly Chart[]; session: Sessio
     groups.set(sort, [...(groups.get(sort) ?? []), chart]);
   }
   return (
-    <>
+    <div class="row-of-panels">
       {[...groups].map(([sort, group]) => (
-        <section class="panel" key={sort} aria-label={KIND_TITLES[sort] ?? words(sort)}>
+        <section class={FULL_WIDTH.has(sort) ? "panel whole" : "panel"} key={sort} style={{ "--n": group.length }} aria-label={KIND_TITLES[sort] ?? words(sort)}>
           <header><h2>{KIND_TITLES[sort] ?? words(sort)}</h2>{group.length > 1 ? <span class="hint">{shared(group)}</span> : null}</header>
           <div class={FULL_WIDTH.has(sort) ? "body stack" : "body grid wide"} data-n={group.length}>
             {group.map((chart) => <ChartFigure key={chart.id} chart={chart} among={group} sessionId={session.session_id} title={group.length > 1 && chart.model ? words(chart.model) : chart.title} />)}
           </div>
         </section>
       ))}
-    </>
+    </div>
   );
 }
 
