@@ -368,8 +368,8 @@ class DocumentWalk:
 
     def _plain(self, value: Any) -> None:
         self._count_value()
-        if isinstance(value, float) and not math.isfinite(value):
-            self._find("not_a_number", f"{_shown_number(value)} is no number of JSON; it is taken as null.")
+        if isinstance(value, int | float) and not _is_finite(value):
+            self._find("not_a_number", f"{_shown_number(value)} is no number that is kept; it is taken as null.")
             value = None
         if self._tables is not None:
             self._tables.add(value)
@@ -514,7 +514,8 @@ class _Collector:
 
     def key(self, key: str) -> None:
         if self._keys:
-            self._keys[-1] = key
+            # It may become the name of a column, and NUL is no character for Postgres.
+            self._keys[-1] = key.replace("\0", "\N{SYMBOL FOR NULL}")
 
     def add(self, value: Any) -> None:
         self._n_values += 1
@@ -550,5 +551,15 @@ def _quoted(key: str) -> str:
     return '"' + "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in escaped) + '"'
 
 
+def _is_finite(value: float) -> bool:
+    """Say whether a number is one of 64 bits, or near to one: a whole one may have a thousand digits."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _shown_number(value: float) -> str:
+    if isinstance(value, int):
+        return "A number beyond 1.8e308"
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -233,6 +233,26 @@ def test_a_number_that_is_none_is_null_and_told():
     assert findings_of(bench) == [("not_a_number", "metrics.rmse"), ("not_a_number", "metrics.mae")]
 
 
+def test_a_number_beyond_those_of_64_bits_is_null_and_told():
+    bench = read(json.dumps({"metrics": {"rmse": -(10**400), "r2": 10**300}}).encode())
+    (table,) = results(bench, ResultKind.EVALUATION_TABLES)
+    assert [row["value"] for row in table["rows"]] == [None, 1e300]
+    assert detail_of(bench)["findings"] == [
+        {
+            "code": "not_a_number",
+            "message": "A number beyond 1.8e308 is no number that is kept; it is taken as null.",
+            "path": "metrics.rmse",
+        }
+    ]
+
+
+@pytest.mark.parametrize("table", [[{"a\0b": 1}], {"a\0b": [1]}])
+def test_a_name_of_a_column_holds_no_character_that_is_none(table):
+    (found,) = results(read({"metrics": table}), ResultKind.EVALUATION_TABLES)
+    assert found["columns"] == [{"name": "a\N{SYMBOL FOR NULL}b", "type": "number"}]
+    assert found["rows"] == [{"a\N{SYMBOL FOR NULL}b": 1}]
+
+
 @pytest.mark.parametrize(("trick", "content"), hostile_pickles().items())
 def test_a_hostile_pickle_is_never_ready_and_the_rest_is_taken_in(trick, content, tmp_path):
     bench = read({"bad": [a_model_node(content, "sklearn.MinMaxScaler")], "good": a_model_node(LINEAR)})

@@ -492,6 +492,8 @@ def test_lengths_of_a_terabyte_are_held_against_what_is_there(name):
         assert (refused.code, refused.message) == ("malformed", "The pickle claims a negative length.")
     else:
         assert refused.code == "truncated"
+        # It is the claim that is refused, before anything is done about it.
+        assert "claims" in refused.message
 
 
 @pytest.mark.parametrize("claimed", [(2**40,), (-1,), (2**62, 2**62), ("a",), None])
