@@ -254,7 +254,8 @@ class AssemblyService:
             UploadsUnfinishedError: details.uploads names those that are not assembled.
         """
         name = read_session_id(session_id)
-        for upload in self._uploads.of_session(caller, name):
+        _, uploads = self._uploads.of_session(caller, name)
+        for upload in uploads:
             # An assembly that died is taken up again; one that is alive answers that it is.
             if upload.is_legacy and upload.state in {UploadState.OPEN, UploadState.ASSEMBLING}:
                 # Finalizing names it if it is incomplete or broken.

@@ -121,8 +121,12 @@ class UploadRepository(Protocol):
             UploadNotFoundError: There is none, or it is somebody else's.
         """
 
-    def of_session(self, caller: Caller, session_id: str) -> list[Upload]:
-        """Return the uploads of one of the caller's sessions, oldest first; none if there is no such session."""
+    def of_session(self, caller: Caller, session_id: str) -> tuple[Session, list[Upload]]:
+        """Return one of the caller's sessions with its uploads, oldest first.
+
+        Raises:
+            SessionNotFoundError: There is none, or it is somebody else's, or it is being deleted.
+        """
 
     def find_assembled(self, owner: str, sha256: str, size_bytes: int) -> Upload | None:
         """Return the owner's newest assembled upload of exactly this content, or None."""

@@ -59,8 +59,7 @@ class SessionService:
         Raises:
             SessionNotFoundError: The caller has none of this name.
         """
-        name = read_existing_session_id(session_id)
-        return self._sessions.get(caller, name), self._uploads.of_session(caller, name)
+        return self._uploads.of_session(caller, read_existing_session_id(session_id))
 
     def page(
         self, caller: Caller, *, limit: int, page_token: str, user_id: str | None, search: str = ""

@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     # Only type checkers need the protocols; a bundle may have 100 KiB.
     from shared.ports import (
         ObjectStore,
-        SessionRepository,
         TaskQueue,
         Trainer,
         TrainingRepository,
@@ -90,13 +89,11 @@ class TrainingService:
         self,
         runs: TrainingRepository,
         queue: TaskQueue,
-        sessions: SessionRepository,
         uploads: UploadRepository,
         upload_store: ObjectStore,
     ) -> None:
         self._runs = runs
         self._queue = queue
-        self._sessions = sessions
         self._uploads = uploads
         self._upload_store = upload_store
 
@@ -120,10 +117,10 @@ class TrainingService:
             QueueUnavailableError: The run is recorded, but not all of its tasks are queued; repeat the call.
         """
         asked = read_training_fields(target=target, **fields)
-        session = self._sessions.get(caller, read_existing_session_id(session_id))
+        session, uploads = self._uploads.of_session(caller, read_existing_session_id(session_id))
         if session.status in {SessionStatus.INITIALIZED, SessionStatus.UPLOADING}:
             raise SessionNotFinalizedError(status=session.status)
-        files = data_files(self._uploads.of_session(caller, session.session_id))
+        files = data_files(uploads)
         request = settle_request(asked, [self._read_head(file) for file in files])
         run, tasks = self._runs.start(caller.user_id, session.session_id, request)
         for task in tasks:

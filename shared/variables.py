@@ -13,7 +13,7 @@ from shared.records.uploads import data_files
 
 if TYPE_CHECKING:
     # Only type checkers need the protocols; a bundle may have 100 KiB.
-    from shared.ports import SessionRepository, TableReader, UploadRepository
+    from shared.ports import TableReader, UploadRepository
 
 DEFAULT_POINTS = 500
 POINTS = (10, 5000)
@@ -22,8 +22,7 @@ POINTS = (10, 5000)
 class VariableService:
     """Describes the columns of a session's data sets."""
 
-    def __init__(self, sessions: SessionRepository, uploads: UploadRepository, reader: TableReader) -> None:
-        self._sessions = sessions
+    def __init__(self, uploads: UploadRepository, reader: TableReader) -> None:
         self._uploads = uploads
         self._reader = reader
 
@@ -43,12 +42,9 @@ class VariableService:
         """
         least, most = POINTS
         n_points = DEFAULT_POINTS if points is None else read_number_text(points, "points", least=least, most=most)
-        name = read_existing_session_id(session_id)
-        self._sessions.get(caller, name)
+        _, uploads = self._uploads.of_session(caller, read_existing_session_id(session_id))
         chosen = None if columns is None else read_columns(columns)
-        return [
-            self._reader.describe(file, n_points, chosen) for file in data_files(self._uploads.of_session(caller, name))
-        ]
+        return [self._reader.describe(file, n_points, chosen) for file in data_files(uploads)]
 
 
 def read_columns(text: str) -> frozenset[str]:

@@ -183,9 +183,7 @@ class TrainingBench:
         self.signer = InMemorySigner(self.artifacts)
 
     def service(self) -> TrainingService:
-        return TrainingService(
-            self.runs, self.queue, InMemorySessions(self.database), InMemoryUploads(self.database), self.store
-        )
+        return TrainingService(self.runs, self.queue, InMemoryUploads(self.database), self.store)
 
     def runner(self, *, runs: Any = None, artifacts: Any = None, check: Any = None, **options: Any) -> TrainingRunner:
         """Return a runner that leaves published models pending, unless told how to check them."""

@@ -8,7 +8,6 @@ from typing import Any
 from shared.adapters.cloud_tasks import CloudTasksQueue
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.supabase import SupabaseDatabase
-from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_training import SupabaseTraining
 from shared.adapters.supabase_uploads import SupabaseUploads
 from shared.api.requests.training import Train
@@ -25,7 +24,6 @@ def service() -> TrainingService:
     return TrainingService(
         SupabaseTraining(database),
         CloudTasksQueue(queue_settings(os.environ)),
-        SupabaseSessions(database),
         SupabaseUploads(database),
         GcsObjectStore(buckets(os.environ).uploads),
     )

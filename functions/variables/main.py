@@ -6,7 +6,6 @@ from functools import cache
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.pandas_tables import PandasTableReader
 from shared.adapters.supabase import SupabaseDatabase
-from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
 from shared.api.requests.variables import PlotColumns
 from shared.settings import buckets, supabase_settings
@@ -17,9 +16,9 @@ from shared.web.endpoint import Call, Reply, endpoint
 @cache
 def variables() -> VariableService:
     """Build the service on the first request; building it twice is harmless."""
-    database = SupabaseDatabase(supabase_settings(os.environ))
+    uploads = SupabaseUploads(SupabaseDatabase(supabase_settings(os.environ)))
     store = GcsObjectStore(buckets(os.environ).uploads)
-    return VariableService(SupabaseSessions(database), SupabaseUploads(database), PandasTableReader(store))
+    return VariableService(uploads, PandasTableReader(store))
 
 
 @endpoint

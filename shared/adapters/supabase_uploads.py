@@ -5,10 +5,12 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from shared.adapters import supabase_sessions
 from shared.adapters.supabase import SupabaseDatabase
-from shared.errors import UploadNotFoundError
+from shared.errors import SessionNotFoundError, UploadNotFoundError
 from shared.records.callers import Caller
 from shared.records.claims import ClaimOutcome
+from shared.records.sessions import Session
 from shared.records.uploads import AssembledObject, AssemblyClaim, NewUpload, Upload, UploadState
 
 COLUMNS = (
@@ -36,9 +38,9 @@ class SupabaseUploads:
             raise UploadNotFoundError
         return read_upload(rows[0] | rows[0]["sessions"])
 
-    def of_session(self, caller: Caller, session_id: str) -> list[Upload]:
-        """Return the uploads of one of the caller's sessions, oldest first."""
-        columns = f"session_id,uploads({COLUMNS})"
+    def of_session(self, caller: Caller, session_id: str) -> tuple[Session, list[Upload]]:
+        """Return one of the caller's sessions with its uploads, oldest first, or raise SessionNotFoundError."""
+        columns = f"{supabase_sessions.COLUMNS},uploads({COLUMNS})"
         rows = self._database.select(
             caller,
             "sessions",
@@ -47,7 +49,10 @@ class SupabaseUploads:
             session_id=f"eq.{session_id}",
             **{"uploads.order": "created_at,id"},
         )
-        return [read_upload(row | {"session_id": session_id}) for session in rows for row in session["uploads"]]
+        if not rows:
+            raise SessionNotFoundError
+        uploads = [read_upload(row | {"session_id": session_id}) for row in rows[0]["uploads"]]
+        return supabase_sessions.read_session(rows[0]), uploads
 
     def find_assembled(self, owner: str, sha256: str, size_bytes: int) -> Upload | None:
         """Return the owner's newest assembled upload of exactly this content, or None."""

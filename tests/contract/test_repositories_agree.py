@@ -44,7 +44,7 @@ class Player:
         """Return what is visible and what is counted."""
         sessions = {session.session_id: session for session in self._backend.sessions.page(self.alice, limit=10)}
         uploads = {
-            name: [self._facts(upload) for upload in self._backend.uploads.of_session(self.alice, name)]
+            name: [self._facts(upload) for upload in self._backend.uploads.of_session(self.alice, name)[1]]
             for name in sessions
         }
         self.seen_sessions |= {session.status for session in sessions.values()}

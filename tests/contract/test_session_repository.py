@@ -250,7 +250,8 @@ class TestDelete:
 
         assert session_uuid == session.id
         assert upload_ids == [upload.id for upload in uploads]
-        assert backend.uploads.of_session(alice, "weather") == []
+        with pytest.raises(SessionNotFoundError):
+            backend.uploads.of_session(alice, "weather")
         with pytest.raises(SessionNotFoundError):
             backend.sessions.get(alice, "weather")
         with pytest.raises(SessionNotFoundError):

@@ -195,8 +195,8 @@ class TestLimits:
 
         with pytest.raises(SubscriptionRequiredError):
             backend.uploads.create(alice.user_id, a_new_upload())
-        assert backend.uploads.of_session(alice, "weather") == []
-        assert backend.sessions.get(alice, "weather").status == "initialized"
+        session, uploads = backend.uploads.of_session(alice, "weather")
+        assert (session.status, uploads) == ("initialized", [])
 
     def test_a_subscription_counts_within_its_period_only(self, backend):
         past, future = datetime(2020, 1, 1, tzinfo=UTC), datetime(2090, 1, 1, tzinfo=UTC)
@@ -310,18 +310,22 @@ class TestGet:
             with pytest.raises(UploadNotFoundError):
                 backend.uploads.get(caller, upload_id)
 
-    def test_the_uploads_of_a_session_come_oldest_first(self, backend):
+    def test_a_session_comes_with_its_uploads_oldest_first(self, backend):
         alice = user(backend)
         made = [opened(backend, alice, file_name=name) for name in ("b", "a", "c")]
 
-        assert backend.uploads.of_session(alice, "weather") == made
+        session, uploads = backend.uploads.of_session(alice, "weather")
 
-    def test_a_session_that_is_unknown_or_somebody_elses_has_no_uploads(self, backend):
+        assert session == backend.sessions.get(alice, "weather")
+        assert uploads == made
+
+    def test_a_session_that_is_unknown_or_somebody_elses_is_not_found(self, backend):
         alice, bob = user(backend), backend.user()
         opened(backend, alice)
 
-        assert backend.uploads.of_session(bob, "weather") == []
-        assert backend.uploads.of_session(alice, "unknown") == []
+        for caller, name in ((bob, "weather"), (alice, "unknown")):
+            with pytest.raises(SessionNotFoundError):
+                backend.uploads.of_session(caller, name)
 
 
 class TestFindAssembled:
@@ -852,4 +856,4 @@ def test_of_finalizing_and_opening_an_upload_at_once_neither_breaks_the_other(ba
             finalize = pool.submit(attempt, lambda name=name: backend.sessions.finalize(alice.user_id, name))
 
         assert create.result() != finalize.result()
-        assert len(backend.uploads.of_session(alice, name)) == create.result()
+        assert len(backend.uploads.of_session(alice, name)[1]) == create.result()

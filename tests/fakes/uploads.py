@@ -14,7 +14,7 @@ from shared.errors import (
 )
 from shared.records.callers import Caller
 from shared.records.claims import ClaimOutcome
-from shared.records.sessions import SessionStatus
+from shared.records.sessions import Session, SessionStatus
 from shared.records.uploads import AssembledObject, AssemblyClaim, NewUpload, Upload, UploadState
 from tests.fakes.sessions import OPEN_TO_UPLOADS, InMemoryDatabase, UploadRow
 
@@ -70,10 +70,12 @@ class InMemoryUploads:
             raise UploadNotFoundError
         return row.record
 
-    def of_session(self, caller: Caller, session_id: str) -> list[Upload]:
+    def of_session(self, caller: Caller, session_id: str) -> tuple[Session, list[Upload]]:
         with self._database.lock:
             session = self._database.session_of(caller.user_id, session_id)
-            return [row.record for row in self._database.uploads_of(session.record.id)] if session else []
+            if session is None:
+                raise SessionNotFoundError
+            return session.record, [row.record for row in self._database.uploads_of(session.record.id)]
 
     def find_assembled(self, owner: str, sha256: str, size_bytes: int) -> Upload | None:
         with self._database.lock:

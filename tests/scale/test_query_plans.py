@@ -202,9 +202,9 @@ def test_a_service_reads_everybodys_sessions_in_the_order_of_an_index(plans):
 
 def test_one_session_and_its_uploads_are_read_by_index(plans):
     session = plans.seen(lambda: plans.sessions.get(plans.one, "many-500"))
-    uploads = plans.seen(lambda: plans.uploads.of_session(plans.one, "many-500"))
+    found, uploads = plans.seen(lambda: plans.uploads.of_session(plans.one, "many-500"))
 
-    assert len(uploads) == 2
+    assert (found, len(uploads)) == (session, 2)
     assert plans.seen(lambda: plans.uploads.get(plans.one, uploads[0].id)).session_id == session.session_id
 
 

@@ -433,7 +433,7 @@ class TestReuse:
             with suppress(Killed):
                 TestInterruptedAssembly.interrupted(bench, interruption).create(ALICE, fields)
             bench.database.advance(seconds=LEASE_S)
-            uploads = InMemoryUploads(bench.database).of_session(a_caller(ALICE), "other")
+            _, uploads = InMemoryUploads(bench.database).of_session(a_caller(ALICE), "other")
             if not uploads:
                 uploads = [bench.upload_service().create(ALICE, fields)[0]]
 

@@ -9,7 +9,6 @@ from shared.errors import InvalidFieldError, SessionNotFoundError
 from shared.records.uploads import DataFile
 from shared.variables import VariableService
 from tests.factories import BOB, a_caller
-from tests.fakes.sessions import InMemorySessions
 from tests.fakes.uploads import InMemoryUploads
 from tests.training_factories import TrainingBench, a_table
 
@@ -22,7 +21,7 @@ class NamingReader:
 
 
 def variables(bench: TrainingBench, points: str | None = None, *, user=None, name: str = "weather", columns=None):
-    service = VariableService(InMemorySessions(bench.database), InMemoryUploads(bench.database), NamingReader())
+    service = VariableService(InMemoryUploads(bench.database), NamingReader())
     return service.describe(a_caller(user) if user else a_caller(), name, points, columns)
 
 
