@@ -446,7 +446,7 @@ class StorageChecks:
         return self._refusal("elsewhere", answer, {400, 403}, "an address changed after signing")
 
     def _put_expired(self) -> _Seen:
-        settings = replace(self._settings, signed_url_seconds=SHORT_LIFE_S)
+        settings = self._settings._replace(signed_url_seconds=SHORT_LIFE_S)
         request = GcsUrlSigner(settings, settings.uploads_bucket).sign(
             "PUT", self.prefix + "expired", headers=_headers_for(CONTENT)
         )

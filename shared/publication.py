@@ -71,6 +71,11 @@ def run_prefix(session_uuid: str, run_id: str) -> str:
     return f"{results_prefix(session_uuid)}{run_id}/"
 
 
+def model_prefix(session_uuid: str, run_id: str, name: str) -> str:
+    """Return the prefix of one model's files; each attempt at training it has a folder below."""
+    return f"{run_prefix(session_uuid, run_id)}{name}/"
+
+
 def manifest_name(session_uuid: str, run_id: str) -> str:
     """Return the object name of a run's manifest: written last and once."""
     return f"{run_prefix(session_uuid, run_id)}{MANIFEST_NAME}"

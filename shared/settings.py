@@ -1,13 +1,16 @@
-"""Typed settings, read from a mapping on the first request; all faults are reported at once."""
+"""Typed settings, read from a mapping on the first request; all faults are reported at once.
+
+They are named tuples, because every cold start makes these classes, and a dataclass takes longer to make than all
+the rest of this file.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.errors import SettingsError
 
 
-@dataclass(frozen=True)
-class SupabaseSettings:
+class SupabaseSettings(NamedTuple):
     """Where the database answers and with which keys.
 
     Attributes:
@@ -21,8 +24,7 @@ class SupabaseSettings:
     service_key: str
 
 
-@dataclass(frozen=True)
-class AuthSettings:
+class AuthSettings(NamedTuple):
     """What a token must say to be believed.
 
     Attributes:
@@ -48,8 +50,7 @@ class AuthSettings:
     tasks_email: str
 
 
-@dataclass(frozen=True)
-class Buckets:
+class Buckets(NamedTuple):
     """Names of the two buckets.
 
     Attributes:
@@ -61,8 +62,7 @@ class Buckets:
     artifacts: str
 
 
-@dataclass(frozen=True)
-class StorageSettings:
+class StorageSettings(NamedTuple):
     """Buckets, and how URLs are signed.
 
     Attributes:
@@ -82,8 +82,7 @@ class StorageSettings:
     signed_url_seconds: int
 
 
-@dataclass(frozen=True)
-class QueueSettings:
+class QueueSettings(NamedTuple):
     """Where training tasks go.
 
     Attributes:

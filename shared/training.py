@@ -35,10 +35,10 @@ from shared.errors import (
 )
 from shared.fields import is_uuid, read_existing_session_id
 from shared.learning_curves import LearningCurve
-from shared.publication import manifest_name, run_prefix
+from shared.publication import manifest_name, model_prefix, run_prefix
 from shared.records.callers import Caller
 from shared.records.claims import ClaimOutcome
-from shared.records.objects import StoredObject, model_prefix
+from shared.records.objects import StoredObject
 from shared.records.sessions import SessionStatus
 from shared.records.training import (
     CurvePoint,

@@ -1,8 +1,7 @@
-"""Functions of uploads: create, sign, get, assemble, abort, the old upload-chunk, finalize, cleanup.
+"""Functions of uploads: create, sign, get, assemble, the old upload-chunk, finalize.
 
-Rules: shared/uploads.py (create, sign, get), shared/assembly.py (assemble, finalize), shared/sweeping.py (abort,
-cleanup), shared/legacy_chunks.py (upload-chunk). Cleanup also finishes deletions of sessions that were interrupted
-(shared/deletion.py).
+Rules: shared/uploads.py (create, sign, get), shared/assembly.py (assemble, finalize), shared/legacy_chunks.py
+(upload-chunk).
 """
 
 import json
@@ -16,17 +15,13 @@ from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase import SupabaseDatabase
 from shared.adapters.supabase_sessions import SupabaseSessions
 from shared.adapters.supabase_uploads import SupabaseUploads
-from shared.api.requests.uploads import Cleanup, CreateUpload, FinalizeSession, SignChunks
+from shared.api.requests.uploads import CreateUpload, FinalizeSession, SignChunks
 from shared.assembly import AssemblyService
 from shared.chunks import SignedChunk
-from shared.deletion import DeletionService
 from shared.errors import InvalidFieldError, InvalidRequestError
-from shared.fields import read_boolean
 from shared.legacy_chunks import LegacyChunk, LegacyChunkService
-from shared.logs import write_log
 from shared.records.uploads import Upload, UploadState
 from shared.settings import buckets, storage_settings, supabase_settings
-from shared.sweeping import DEFAULT_MAX_AGE_HOURS, SWEPT_PER_RUN, SweepService, SweptUpload
 from shared.uploads import CLIENT_CONCURRENCY, TableView, UploadService
 from shared.web.endpoint import Call, Reply, endpoint
 
@@ -72,19 +67,6 @@ def assembly_service() -> AssemblyService:
 def legacy_chunk_service() -> LegacyChunkService:
     """Build the service of old clients' chunks."""
     return LegacyChunkService(SupabaseUploads(database()), store(), signer(), assembly_service())
-
-
-@cache
-def sweep_service() -> SweepService:
-    """Build the service that ends uploads and clears away what they left."""
-    return SweepService(SupabaseUploads(database()), store())
-
-
-@cache
-def deletion_service() -> DeletionService:
-    """Build the service that finishes interrupted deletions."""
-    artifacts = GcsObjectStore(buckets(os.environ).artifacts)
-    return DeletionService(SupabaseSessions(database()), store(), artifacts)
 
 
 @endpoint
@@ -148,14 +130,6 @@ def assemble_upload(call: Call) -> Reply:
 
 
 @endpoint
-def abort_upload(call: Call) -> Reply:
-    """POST /uploads/{upload_id}/abort: give an upload up and delete its chunks."""
-    call.body()
-    upload, n_objects = sweep_service().abort(call.caller.user_id, call.path["upload_id"])
-    return Reply(200, {"uploadId": upload.id, "state": upload.state, "objectsDeleted": n_objects})
-
-
-@endpoint
 def upload_chunk(call: Call) -> Reply:
     """POST /upload-chunk: a chunk as multipart (stored here), or its metadata as JSON (answers a signed request)."""
     owner = call.caller.user_id
@@ -202,39 +176,6 @@ def finalize_session(call: Call) -> Reply:
             "n_dat": session.n_dat,
             "database_saved": True,
         },
-    )
-
-
-@endpoint
-def cleanup(call: Call) -> Reply:
-    """POST /cleanup {maxAgeHours?, dryRun?}: sweep abandoned uploads; called again while has_more."""
-    body = call.body(Cleanup)
-    max_age_hours = body.get("maxAgeHours", DEFAULT_MAX_AGE_HOURS)
-    dry_run = read_boolean(body.get("dryRun", False), "dryRun")
-    sweep = sweep_service().sweep(max_age_hours=max_age_hours, dry_run=dry_run, on_swept=_audit)
-    if not dry_run:
-        deletion_service().finish_deletions(max_age_hours=max_age_hours, limit=SWEPT_PER_RUN)
-    return Reply(
-        200,
-        {
-            "cleaned": sweep.n_uploads,
-            "objects_deleted": sweep.n_objects,
-            "bytes_freed": sweep.freed_bytes,
-            "has_more": sweep.has_more,
-            "dry_run": dry_run,
-        },
-    )
-
-
-def _audit(swept: SweptUpload) -> None:
-    write_log(
-        "INFO",
-        "uploads.sweep.done",
-        upload_id=swept.upload.id,
-        session=swept.upload.session_id,
-        state=swept.upload.state,
-        objects=swept.n_objects,
-        bytes=swept.freed_bytes,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared import errors
 from shared.api import answers
-from shared.api.requests import charts, models, publishing, results, sessions, training, uploads, variables
+from shared.api.requests import charts, deletion, models, publishing, results, sessions, training, uploads, variables
 from shared.drawings import CHART_FORMATS
 from shared.results import TABLE_FORMATS
 
@@ -202,7 +202,7 @@ OPERATIONS: Mapping[str, Operation] = {
         tag="Old and scheduled calls",
         summary="Sweep abandoned uploads",
         description="For Cloud Scheduler. Bounded; call it again while `has_more`.",
-        body=uploads.Cleanup,
+        body=deletion.Cleanup,
         answers={200: answers.Sweep},
         refuses=(errors.StorageUnavailableError,),
     ),

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.publication import run_prefix
-
 
 @dataclass(frozen=True)
 class StoredObject:
@@ -70,8 +68,3 @@ def conversions_prefix(session_uuid: str) -> str:
 def archives_prefix(session_uuid: str) -> str:
     """Return the prefix of a session's archives and their plans in the artifacts bucket."""
     return f"archives/{session_uuid}/"
-
-
-def model_prefix(session_uuid: str, run_id: str, name: str) -> str:
-    """Return the prefix of one model's files; each attempt at training it has a folder below."""
-    return f"{run_prefix(session_uuid, run_id)}{name}/"

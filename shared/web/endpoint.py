@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Request, Response, current_app, has_app_context, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -353,8 +353,7 @@ def _match(function: Function, method: str, path: str) -> dict[str, str]:
     raise NotFoundError("There is nothing at this address.")
 
 
-@dataclass(frozen=True)
-class _Trace:
+class _Trace(NamedTuple):
     """Under what the platform files a request; its id is also the request id, so that it finds all log lines."""
 
     id: str

@@ -3,10 +3,9 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _TREE = Path(__file__).resolve().parents[2]
 _LIST = _TREE / "functions" / "manifest.yaml"
@@ -17,8 +16,7 @@ HEALTH_PATH = "/_health"
 _VARIABLE = re.compile(r"\\\{(\w+)\\\}")
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """A method and a path pattern, for example POST /uploads/{upload_id}/assemble."""
 
     method: str
@@ -35,8 +33,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile(_VARIABLE.sub(r"(?P<\1>[^/]+)", re.escape(pattern)))
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(NamedTuple):
     """One entry of the manifest.
 
     Attributes:
@@ -82,7 +79,7 @@ def _entries() -> dict[str, dict[str, Any]]:
 def _read(name: str, entry: Mapping[str, Any]) -> Function:
     routes = entry["route"] if isinstance(entry["route"], list) else [entry["route"]]
     # The rights in it are for Terraform and the local stack.
-    others = {field.name: entry[field.name] for field in fields(Function) if field.name in entry}
+    others = {name: entry[name] for name in Function._fields if name in entry}
     return Function(name=name, routes=tuple(Route(*route.split(" ", 1)) for route in routes), **others)
 
 

@@ -142,6 +142,9 @@ def test_sources_of_a_bundle_take_less_than_100_kib(bundles):
     [
         ("scalers", ("shared/drawings.py", "shared/chart_templates.py")),
         ("create-upload", ("shared/training.py", "shared/adapters/supabase_training.py")),
+        ("create-upload", ("shared/deletion.py", "shared/sweeping.py", "shared/publication.py")),
+        ("visualizations", ("shared/adapters/gcs.py", "shared/records/uploads.py", "shared/records/training.py")),
+        ("plot-variables", ("shared/publication.py", "shared/adapters/signing.py", "shared/records/training.py")),
         ("list-models", ("shared/adapters/reference_trainer.py", "shared/adapters/keras_models.py")),
     ],
 )

@@ -81,7 +81,7 @@ def delivery(request) -> Iterator[Delivery]:
         queue = CloudTasksQueue(settings)
         queue._jobs._client.create_queue(parent=parent, queue=Queue(name=settings.queue))
         # Nothing listens on port 9 of the loopback.
-        dead = CloudTasksQueue(QueueSettings(**vars(settings) | {"emulator_host": "127.0.0.1:9"}))
+        dead = CloudTasksQueue(settings._replace(emulator_host="127.0.0.1:9"))
         yield Delivery(queue, lambda: [json.loads(body)["modelId"] for body in receiver.bodies], dead)
         queue._jobs._client.delete_queue(name=settings.queue)
         receiver.shutdown()

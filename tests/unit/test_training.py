@@ -24,7 +24,7 @@ from shared.errors import (
     TrainingInProgressError,
 )
 from shared.manifests import ManifestIntake
-from shared.records.objects import model_prefix
+from shared.publication import model_prefix
 from shared.records.sessions import SessionStatus
 from shared.records.training import CurvePoint, ModelStatus, RunStatus, TrainingTask
 from shared.training import LONGEST_TRAINING_S, _Reporter, is_stalled

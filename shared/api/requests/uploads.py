@@ -4,7 +4,6 @@ from typing import Annotated, NotRequired, TypedDict
 
 from shared.api.types import Crc32c, FileName, Keywords, SessionName
 from shared.chunks import MOST_CHUNKS
-from shared.sweeping import DEFAULT_MAX_AGE_HOURS, LARGEST_MAX_AGE_HOURS
 from shared.uploads import LARGEST_FILE_BYTES, SIGNED_PER_CALL
 
 
@@ -71,20 +70,6 @@ class FinalizeSession(TypedDict):
     """
 
     sessionId: SessionName
-
-
-class Cleanup(TypedDict):
-    """Body of POST /cleanup.
-
-    Attributes:
-        maxAgeHours: What was silent for so long is swept.
-        dryRun: Count, delete nothing.
-    """
-
-    maxAgeHours: NotRequired[
-        Annotated[int, Keywords(minimum=0, maximum=LARGEST_MAX_AGE_HOURS, default=DEFAULT_MAX_AGE_HOURS)] | None
-    ]
-    dryRun: NotRequired[Annotated[bool, Keywords(default=False, examples=[True])] | None]
 
 
 class LegacyChunk(TypedDict):
