@@ -10,6 +10,16 @@ from dev.home import REPOSITORY
 from dev.rights import SIGNERS
 from dev.start import MOST_TASK_RETRIES
 from shared.adapters.cloud_tasks import DISPATCH_DEADLINE_S
+from shared.publication import results_prefix
+from shared.records.objects import (
+    archives_prefix,
+    chunks_prefix,
+    conversions_prefix,
+    data_sets_prefix,
+    models_prefix,
+    pictures_prefix,
+    steps_prefix,
+)
 from tests.infrastructure.terraform import TERRAFORM, Block, blocks, resource, resources
 
 MANIFEST = load_manifest()
@@ -19,6 +29,7 @@ RESULTS = {"results/", "models/", "pictures/"}
 GRANTS = [block for block in IAM if not block.labels[0].endswith("_custom_role")]
 FUNCTION = resource("google_cloudfunctions2_function", "function")
 SERVICE = FUNCTION.body["service_config"][0]
+BUCKET = resource("google_storage_bucket", "bucket").body
 
 
 def local(name: str) -> str:
@@ -175,7 +186,9 @@ def test_the_scheduler_calls_with_a_token_for_the_function_it_calls():
     token = target["oidc_token"][0]
     assert token["service_account_email"] == "${google_service_account.scheduler.email}"
     assert token["audience"] == "${local.addresses[each.key]}"
-    assert target["uri"].startswith('"${local.addresses[each.key]}')
+    assert target["uri"] == '"${local.addresses[each.key]}${split(" ", each.value.route)[1]}"'
+    assert target["http_method"] == '${split(" ", each.value.route)[0]}'
+    assert resource("google_cloud_scheduler_job", "job").body["schedule"] == "${var.cleanup_schedule}"
 
 
 def test_a_scheduled_function_has_one_route():
@@ -199,6 +212,45 @@ def test_buckets_are_made_as_the_storage_file_says():
     assert used >= {key for entry in STORAGE.values() for key in entry}
     said = {key for entry in STORAGE.values() for key in entry["cors"]}
     assert set(re.findall(r"cors\.value\.(\w+)", (TERRAFORM / "storage.tf").read_text())) == said
+
+
+def test_time_deletes_what_is_temporary_and_nothing_that_is_kept():
+    # An empty prefix, or none, is every object.
+    swept = [prefix for entry in STORAGE.values() for rule in entry["lifecycle"] for prefix in rule["prefixes"]]
+    kept = [data_sets_prefix(""), results_prefix(""), models_prefix(""), pictures_prefix("")]
+    assert not [prefix for prefix in swept if any(name.startswith(prefix) for name in kept)]
+    temporary = [chunks_prefix(""), steps_prefix(""), conversions_prefix(""), archives_prefix("")]
+    assert {f"{prefix}/" for prefix in swept} == set(temporary)
+    assert all(rule["delete_after_days"] >= 1 for entry in STORAGE.values() for rule in entry["lifecycle"])
+
+    rules = [part['"lifecycle_rule"'] for part in BUCKET["dynamic"] if '"lifecycle_rule"' in part]
+    conditions = [rule["content"][0]["condition"][0] for rule in rules]
+    (of_names,) = [condition for condition in conditions if "age" in condition]
+    assert of_names["age"] == "${lifecycle_rule.value.delete_after_days}"
+    assert of_names["matches_prefix"] == "${lifecycle_rule.value.prefixes}"
+    # What is left deletes versions that something newer has taken the place of.
+    assert [condition["with_state"] for condition in conditions if condition is not of_names] == ['"ARCHIVED"']
+
+
+def test_results_that_were_deleted_can_be_had_back_and_chunks_are_gone():
+    assert (STORAGE["uploads"]["soft_delete_seconds"], STORAGE["uploads"]["versioning"]) == (0, False)
+    assert STORAGE["artifacts"]["soft_delete_seconds"] >= 7 * 86400
+    assert STORAGE["artifacts"]["versioning"] is True
+    assert BUCKET["versioning"][0]["enabled"] == "${each.value.versioning}"
+    kept = BUCKET["soft_delete_policy"][0]["retention_duration_seconds"]
+    assert kept.endswith(": each.value.soft_delete_seconds)}")
+
+
+def test_a_page_gets_the_headers_and_methods_of_its_bucket():
+    (cors,) = [part['"cors"'] for part in BUCKET["dynamic"] if '"cors"' in part]
+    assert cors["for_each"].endswith("? [each.value.cors] : []}")
+    (content,) = cors["content"]
+    assert {name: content[name] for name in ("origin", "method", "response_header", "max_age_seconds")} == {
+        "origin": "${var.allowed_origins}",
+        "method": "${cors.value.methods}",
+        "response_header": "${cors.value.response_headers}",
+        "max_age_seconds": "${cors.value.max_age_seconds}",
+    }
 
 
 def test_no_secret_gets_into_the_state():
