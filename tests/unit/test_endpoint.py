@@ -7,8 +7,8 @@ import flask
 import pytest
 
 from shared import errors
+from shared.api.requests.deletion import Cleanup
 from shared.api.requests.sessions import InitSession, ListSessions
-from shared.api.requests.uploads import Cleanup
 from shared.errors import InvalidFieldError, ProcessingLimitError, ServiceError, UnauthenticatedError
 from shared.web import endpoint as edge
 from shared.web.endpoint import Call, Reply, endpoint
