@@ -134,7 +134,8 @@ def test_a_document_in_an_archive_has_a_largest_size(monkeypatch, member, lacks)
     content = json.dumps(a_config() if member == "config.json" else METADATA | {"note": "x" * 1_000})
     monkeypatch.setattr(keras_archives, "MAX_CONFIG_BYTES", len(content) - lacks)
     refusal = inspect_archive(an_archive(**{member: content})).refusal
-    assert (refusal and (refusal.code, refusal.where)) == (("too_large", member) if lacks else None)
+    expected = ("too_large", f"It claims {len(content)} bytes unpacked.", member)
+    assert (refusal and (refusal.code, refusal.message, refusal.where)) == (expected if lacks else None)
 
 
 def test_a_document_that_has_more_than_it_claims_is_not_read_to_its_end(monkeypatch):
