@@ -37,23 +37,31 @@ def files() -> Iterator[tuple[bool, str]]:
 
 def models() -> Iterator[tuple[bool | None, str]]:
     """Open every model and let it predict its check inputs."""
-    load = importlib.import_module("load").load
     scalers = [json.loads(path.read_text()) for path in sorted((FOLDER / "scalers").glob("*/*.json"))]
     for path in sorted((FOLDER / "models").glob("*/model.json")):
-        record = json.loads(path.read_text())
-        name = path.parent.name
+        # Libraries raise whatever they like of a file that they cannot read; the other models are to be checked too.
         try:
-            model = load(path.parent, may_run_code="--run-pickles" in sys.argv)
-        except ValueError as error:
-            yield None, f"{name}: {error}"
-            continue
-        check = record.get("check")
-        if not check:
-            yield True, f"{name}: opened; nothing was published to compare its predictions with"
-            continue
-        found = predict(model, record, check, [one for one in scalers if one.get("run_id") == record["run_id"]])
-        is_equal = are_equal(found, check.get("probabilities", check["predictions"]), check["relative_tolerance"])
-        yield is_equal, f"{name}: predicts {len(check['predictions'])} check inputs as published"
+            is_right, text = checked(path, scalers)
+        except Exception as error:  # noqa: BLE001
+            is_right, text = False, f"cannot be opened, or does not predict: {type(error).__name__}: {error}"
+        yield is_right, f"{path.parent.name}: {text}"
+
+
+def checked(path: Path, scalers: Sequence[Mapping[str, Any]]) -> tuple[bool | None, str]:
+    """Open the model that a record belongs to and let it predict its check inputs."""
+    may_run_code = "--run-pickles" in sys.argv
+    record = json.loads(path.read_text())
+    load = importlib.import_module("load")
+    try:
+        model = load.load(path.parent, may_run_code=may_run_code)
+    except load.NothingToOpenError as error:
+        return None, str(error)
+    check = record.get("check")
+    if not check:
+        return True, "opened; nothing was published to compare its predictions with"
+    found = predict(model, record, check, [one for one in scalers if one.get("run_id") == record["run_id"]])
+    is_equal = are_equal(found, check.get("probabilities", check["predictions"]), check["relative_tolerance"])
+    return is_equal, f"predicts {len(check['predictions'])} check inputs as published"
 
 
 def predict(

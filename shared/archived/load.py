@@ -7,6 +7,10 @@ from typing import Any
 TRUSTED = ["numpy.dtype", "sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 
 
+class NothingToOpenError(ValueError):
+    """There is no file, or none that can be opened without running code."""
+
+
 def load(folder: str | Path, *, may_run_code: bool = False) -> Any:
     """Return the model; a .pkl runs code when it is opened, and is only opened if you say so."""
     files = {path.suffix: path for path in Path(folder).iterdir()}
@@ -22,4 +26,4 @@ def load(folder: str | Path, *, may_run_code: bool = False) -> Any:
         import pickle
 
         return pickle.loads(files[".pkl"].read_bytes())
-    raise ValueError(f"{folder} has no file that can be opened without running code.")
+    raise NothingToOpenError(f"{folder} has no file that can be opened without running code.")

@@ -217,6 +217,22 @@ def test_a_model_that_predicts_something_else_is_told(alice, buckets, http, tmp_
     done(alice.post("/session/weather/delete"))
 
 
+def test_a_model_that_cannot_be_opened_is_told_and_the_others_are_checked(alice, buckets, http, tmp_path):
+    publisher = Publisher(alice, buckets, alice.init()["uuid"])
+    publisher.add("broken", "sklearn", "skops", b"PK\x03\x04 and nothing more")
+    add_forest(publisher)
+    publisher.models.append(publisher.models[-1] | {"name": "odd", "check": [1]})
+    publisher.publish()
+    result = checked(unpacked(downloaded(alice, http), tmp_path / "archive"))
+    run8 = publisher.run_id[:8]
+    assert (result.returncode, result.stderr) == (1, "")
+    assert f"WRONG broken-{run8}: cannot be opened, or does not predict: BadZipFile" in result.stdout
+    assert f"WRONG odd-{run8}: cannot be opened, or does not predict: TypeError" in result.stdout
+    assert f"ok    forest-{run8}: predicts 4 check inputs as published" in result.stdout
+    assert "2 things are wrong." in result.stdout
+    done(alice.post("/session/weather/delete"))
+
+
 def test_equal_content_is_one_archive_whoever_asks_and_other_content_another(alice, bob, buckets, http):
     session = alice.init()
     with ThreadPoolExecutor(4) as pool:

@@ -734,6 +734,37 @@ def test_budget_of_visited_objects():
     assert codes(read_pickle(b"(" + b"]" * (most + 10) + b"t.")) == ["description_cut"]
 
 
+def test_budget_of_characters_of_a_path_step():
+    def path(n_characters: int) -> str:
+        (found,) = read_pickle(pickle.dumps({"k" * n_characters: MaxAbsScaler()})).estimators
+        return found.path
+
+    most = pickles.MAX_CHARACTERS
+    assert (path(most), path(most + 1)) == (f"$.{'k' * most}", "$[...]")
+
+
+def test_budget_of_dimensions():
+    def told(n_dimensions: int) -> dict:
+        holder = StandardScaler()
+        holder.values_ = np.zeros((1,) * 60)
+        shape = pickle.dumps((1,) * 60, 4)[2:-1].partition(b"(")[2].partition(b"t")[0]
+        data = pickle.dumps(holder, 2)
+        assert data.count(shape) == 1
+        return read_pickle(data.replace(shape, b"K\x01" * n_dimensions)).fitted["values_"]
+
+    assert (told(64)["kind"], told(65)["kind"]) == ("array", "object")
+
+
+def test_bytes_that_cannot_be_an_arrays_are_not_decoded(monkeypatch):
+    scaler = MaxAbsScaler().fit(ROWS)
+    data = pickle.dumps(scaler, 5)
+    monkeypatch.setattr(pickles, "read_payload", lambda *_: pytest.fail("decoded"))
+
+    # Three numbers are 24 bytes; of another claim they are too many or too few.
+    for claimed in (b"K\x00\x85", b"K\x04\x85"):
+        assert "values" not in read_pickle(data.replace(b"K\x03\x85", claimed)).fitted["scale_"]
+
+
 def test_budget_of_path_steps():
     value = MaxAbsScaler()
     for _ in range(50):

@@ -92,13 +92,17 @@ def test_the_order_of_the_rows_in_the_file_does_not_matter(tmp_path):
     assert first.description["check"] == second.description["check"]
 
 
-def test_nothing_that_is_chosen_has_seen_the_held_out_rows(tmp_path):
+@pytest.mark.parametrize("name", ["linear_regression", "gradient_boosting", "recurrent_network"])
+def test_nothing_that_is_chosen_has_seen_the_held_out_rows(name, tmp_path):
     frame = a_series()
-    first = train(frame, tmp_path)
+    first = train(frame, tmp_path, name)
     changed = frame.copy()
     changed.loc[192:, ["y", "wind"]] *= -100
-    second = train(changed, tmp_path)
+    changed.loc[192:, "site"] = "nobody's"
+    second = train(changed, tmp_path, name)
     assert first.metrics["train"] == second.metrics["train"]
+    assert first.scalers == second.scalers
+    assert first.description["encoding"] == second.description["encoding"]
     assert first.description["series"] == second.description["series"]
     assert first.metrics["test"] != second.metrics["test"]
 
