@@ -108,7 +108,6 @@ def test_first_rows_and_pace_are_shown_while_the_file_is_on_its_way(open_tab, se
     expect(first_rows.locator("tbody tr").first).to_contain_text("000000000000")
     expect(row).to_contain_text(re.compile(r"\d [kMG]B/s · .+ left"))
     expect(row).to_have_attribute("data-state", "uploading")
-    # What the bucket has said that it has, and not more.
     shown = int(row.get_by_role("progressbar").get_attribute("aria-valuenow"))
     assert 0 < shown < 100
     let_go()

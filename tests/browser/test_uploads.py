@@ -226,9 +226,50 @@ def test_an_empty_file_is_refused_and_the_others_go_in(open_tab, session_of_alic
 
     expect(tab.files_in()).to_have_count(1)
     expect(tab.file("empty.csv").get_by_role("alert")).to_contain_text("empty")
-    expect(tab.button("Complete the data set")).to_be_enabled()
+    complete = tab.button("Complete the data set")
+    tab.see("put away or discard what failed")
+    expect(complete).to_be_disabled()
     tab.click("Put empty.csv away")
     expect(tab.file("empty.csv")).to_have_count(0)
+    complete.click()
+    expect(tab.heading("Train models")).to_be_visible()
+
+
+def test_a_file_that_failed_is_discarded_after_a_reload_too(open_tab, session_of_alice, small_file, tmp_path):
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_of_alice())
+    tab.choose(empty, small_file)
+    expect(tab.file("empty.csv").get_by_role("alert")).to_contain_text("empty")
+    expect(tab.files_in()).to_have_count(1)
+    tab.page.reload()
+    left = tab.page.locator("[data-unfinished='empty.csv']")
+    expect(left).to_contain_text("empty")
+    expect(tab.button("Complete the data set")).to_be_disabled()
+
+    tab.click("Discard")
+
+    expect(left).to_have_count(0)
+    tab.click("Complete the data set")
+    expect(tab.heading("Train models")).to_be_visible()
+
+
+def test_a_failed_file_is_over_when_a_mended_one_is_in(open_tab, session_of_alice, tmp_path):
+    file = tmp_path / "table.csv"
+    file.touch()
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_of_alice())
+    tab.choose(file)
+    expect(tab.file("table.csv").get_by_role("alert")).to_contain_text("empty")
+    file.write_text("a,b\n1,2\n")
+
+    tab.choose(file)
+
+    expect(tab.files_in()).to_have_count(1)
+    expect(tab.page.locator("[data-unfinished]")).to_have_count(0)
+    tab.click("Complete the data set")
+    expect(tab.heading("Train models")).to_be_visible()
 
 
 def test_a_file_over_the_limit_is_refused_before_a_byte_is_sent(open_tab, session_of_alice, small_file):

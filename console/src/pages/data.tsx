@@ -19,21 +19,34 @@ export function DataTab({ session, reload }: { session: SessionDetails; reload: 
   const queue = queueOf(session.session_id);
   void queue.version.value;
   const namesIn = useMemo(() => new Set(session.files.map(({ name }) => name)), [session]);
-  const unfinished = useMemo(() => session.uploads.filter(({ state }) => state === "failed" || OPEN_STATES.has(state)), [session]);
+  // One that failed is over when another file of its name is in.
+  const unfinished = useMemo(() => session.uploads.filter(({ state, fileName }) => OPEN_STATES.has(state) || (state === "failed" && !namesIn.has(fileName))), [session]);
   const isOpen = session.status === "initialized" || session.status === "uploading";
   const elsewhere = unfinished.filter(({ state, fileName }) => state !== "failed" && (queue.find(fileName)?.state.value ?? "failed") === "failed");
   const failed = unfinished.filter(({ state, fileName }) => state === "failed" && !queue.find(fileName));
+  /** Let go of a file that has failed. What failed at the service as well would keep the data set from being completed. */
+  const putAway = async (item: Item): Promise<void> => {
+    queue.forget(item);
+    const left = unfinished.find(({ state, fileName }) => state === "failed" && fileName === item.name);
+    if (!left) return;
+    try {
+      await service().uploads.abort(left.uploadId);
+    } catch {
+      // It stays in the list of what is unfinished, and is discarded there.
+    }
+    reload();
+  };
   const isBegun = queue.size > 0 || unfinished.length > 0 || session.files.length > 0;
   return (
     <div class="stack">
       {isOpen ? (
         <DropZone compact={isBegun} title={isBegun ? "Add files" : "Drop the files of your data set here"} hint="CSV or TSV, plain or gzip. To continue an upload, bring the same file again." onFiles={(files) => void queue.add(files)} />
       ) : null}
-      <Sending queue={queue} namesIn={namesIn} />
+      <Sending queue={queue} namesIn={namesIn} putAway={(item) => void putAway(item)} />
       {elsewhere.length > 0 || failed.length > 0 ? <Elsewhere uploads={[...elsewhere, ...failed]} reload={reload} /> : null}
       <Preview tables={queue.tables.value} unfinished={elsewhere[0]} />
       {session.files.length > 0 ? <Files session={session} /> : null}
-      {isOpen && session.files.length > 0 ? <Finish session={session} isBusy={queue.isLive || elsewhere.length > 0} reload={reload} /> : null}
+      {isOpen && session.files.length > 0 ? <Finish session={session} isBusy={queue.isLive || unfinished.length > 0} reload={reload} /> : null}
       {session.status === "finalized" ? (
         <Notice tone="good" title="The data set is complete." act={<a class="button small" href={sessionAddress(session.session_id, "training")}>Train models</a>}>
           {counted(session.n_dat ?? 0, "row")} in {counted(session.total_files, "file")}.
@@ -43,7 +56,7 @@ export function DataTab({ session, reload }: { session: SessionDetails; reload: 
   );
 }
 
-function Sending({ queue, namesIn }: { queue: SessionQueue; namesIn: ReadonlySet<string> }) {
+function Sending({ queue, namesIn, putAway }: { queue: SessionQueue; namesIn: ReadonlySet<string>; putAway: (item: Item) => void }) {
   const [shown, setShown] = useState(PAGE);
   void queue.version.value;
   const { items, rest } = queue.first(shown, (name) => namesIn.has(name));
@@ -52,7 +65,7 @@ function Sending({ queue, namesIn }: { queue: SessionQueue; namesIn: ReadonlySet
     <section class="panel" aria-label="Uploads">
       {queue.size > 1 ? <Overall queue={queue} /> : null}
       <ul>
-        {items.map((item) => <FileRow key={item.key} item={item} queue={queue} />)}
+        {items.map((item) => <FileRow key={item.key} item={item} queue={queue} putAway={putAway} />)}
       </ul>
       {rest > 0 ? (
         <div class="file">
@@ -91,7 +104,7 @@ function Overall({ queue }: { queue: SessionQueue }) {
   );
 }
 
-function FileRow({ item, queue }: { item: Item; queue: SessionQueue }) {
+function FileRow({ item, queue, putAway }: { item: Item; queue: SessionQueue; putAway: (item: Item) => void }) {
   const state = item.state.value;
   const progress = item.progress.value;
   const total = item.file.size;
@@ -107,7 +120,7 @@ function FileRow({ item, queue }: { item: Item; queue: SessionQueue }) {
         {PAUSABLE.has(state) ? <RowButton icon="pause" label={`Pause ${item.name}`} onClick={() => queue.pause(item)} /> : null}
         {state === "paused" ? <RowButton icon="play" label={`Resume ${item.name}`} onClick={() => queue.resume(item)} /> : null}
         {state === "failed" ? <RowButton icon="retry" label={`Try ${item.name} again`} onClick={() => queue.retry(item)} /> : null}
-        {state === "failed" ? <RowButton icon="close" label={`Put ${item.name} away`} onClick={() => queue.forget(item)} /> : null}
+        {state === "failed" ? <RowButton icon="close" label={`Put ${item.name} away`} onClick={() => putAway(item)} /> : null}
         {PAUSABLE.has(state) || state === "paused" || state === "waiting" ? <RowButton icon="close" label={`Cancel ${item.name}`} onClick={() => void queue.cancel(item)} /> : null}
       </div>
       <Progress share={state === "assembling" || (state === "hashing" && stored === 0) ? null : share} ahead={ahead} {...toneOf(state)} label={item.name} />
@@ -318,7 +331,7 @@ function Finish({ session, isBusy, reload }: { session: SessionDetails; isBusy: 
         title="Is everything in?"
         act={<button type="button" class="button primary" disabled={busy || isBusy} onClick={() => void finish()}>Complete the data set</button>}
       >
-        {isBusy ? "Finish or discard the uploads above first." : "Then complete the data set and train on it. No more files can be added afterwards."}
+        {isBusy ? "Finish the uploads above first, and put away or discard what failed." : "Then complete the data set and train on it. No more files can be added afterwards."}
       </Notice>
       {error ? <FailureNotice error={error} retry={() => void finish()} /> : null}
     </div>

@@ -74,7 +74,7 @@ export function NewSessionPage() {
                 {files.length > MOST_SHOWN ? <li class="file hint">and {counted(files.length - MOST_SHOWN, "more file")}</li> : null}
               </ul>
             </div>
-            <div class="field">
+            <div class="field" style={{ maxWidth: "640px" }}>
               <label for="title">Name of the session</label>
               <input class="input" id="title" value={name} maxLength={LONGEST_TITLE} required onInput={(event) => setTitle((event.currentTarget as HTMLInputElement).value)} />
             </div>
