@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from container.app import load_manifest
 from dev import chromium
@@ -99,12 +99,15 @@ def documented_policy(places: Mapping[str, str]) -> str:
     return policy
 
 
-def test_somebody_signs_in_uploads_and_lists_where_every_part_has_its_own_origin(supervisor, host, tmp_path):
-    assert supervisor.start(ALLOWED_ORIGINS=host.origin) is None, supervisor.lines
+def configure(host: Host, supervisor) -> tuple[dict[str, str], set[str]]:
+    """Give a host what Terraform's output console_config holds without a front door, and the policy to send.
+
+    Returns:
+        The address of each function, and the origins of everything that is no function.
+    """
     settings = supervisor.settings()
     supabase, storage = settings["SUPABASE_URL"], settings["STORAGE_PUBLIC_URL"]
     urls = functions_of_users(port_of_functions(supervisor))
-    # The keys of Terraform's output console_config, without a front door.
     host.configuration = {
         "supabaseUrl": supabase,
         "supabasePublishableKey": settings["SUPABASE_PUBLISHABLE_KEY"],
@@ -117,38 +120,70 @@ def test_somebody_signs_in_uploads_and_lists_where_every_part_has_its_own_origin
             "https://storage.googleapis.com": storage,
         }
     )
+    return urls, {host.origin, supabase, storage}
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    program = chromium.find()
+    if not program:
+        pytest.fail(f"This test needs Chromium; {chromium.HOW_TO_GET}", pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def signed_in(browser: Browser, host: Host, settings: Mapping[str, str], *, strict: bool) -> Tab:
+    """Return a tab in which alice has just signed in."""
+    page = browser.new_page()
+    page.set_default_timeout(STEP_MS)
+    env = {"TRAINSHED_URL": host.origin + FOLDER.rstrip("/"), "STORAGE_PUBLIC_URL": settings["STORAGE_PUBLIC_URL"]}
+    tab = Tab(page, env, strict=strict)
+    tab.go()
+    expect(tab.heading("Sign in")).to_be_visible()
+    expect(tab.page.get_by_text("local stack")).to_have_count(0)
+    page.get_by_label("E-mail").fill(settings["ALICE_EMAIL"])
+    page.get_by_label("Password").fill(settings["ALICE_PASSWORD"])
+    tab.click("Sign in")
+    expect(tab.heading("Sessions")).to_be_visible()
+    return tab
+
+
+def test_somebody_signs_in_uploads_and_lists_where_every_part_has_its_own_origin(supervisor, host, browser, tmp_path):
+    assert supervisor.start(ALLOWED_ORIGINS=host.origin) is None, supervisor.lines
+    urls, others = configure(host, supervisor)
     table = tmp_path / "line.csv"
     table.write_text("x,y\n" + "".join(f"{n},{3 * n}\n" for n in range(200)))
+    tab = signed_in(browser, host, supervisor.settings(), strict=True)
+    expect(tab.heading("No sessions yet")).to_be_visible()
 
-    with sync_playwright() as playwright:
-        program = chromium.find()
-        assert program, chromium.HOW_TO_GET
-        browser = playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
-        page = browser.new_page()
-        page.set_default_timeout(STEP_MS)
-        tab = Tab(page, {"TRAINSHED_URL": host.origin + FOLDER.rstrip("/"), "STORAGE_PUBLIC_URL": storage}, strict=True)
-        tab.go()
-        expect(tab.heading("Sign in")).to_be_visible()
-        expect(tab.page.get_by_text("local stack")).to_have_count(0)
-        page.get_by_label("E-mail").fill(settings["ALICE_EMAIL"])
-        page.get_by_label("Password").fill(settings["ALICE_PASSWORD"])
-        tab.click("Sign in")
-        expect(tab.heading("No sessions yet")).to_be_visible()
-
-        tab.go("new")
-        tab.choose(table)
-        tab.click("Upload 1 file")
-        expect(tab.files_in()).to_have_text(re.compile(r"^line\.csv200"))
-        tab.click("Complete the data set")
-        expect(tab.heading("Train models")).to_be_visible()
-        tab.go()
-        expect(page.locator("tbody tr")).to_have_text(re.compile("^lineReady to train200"))
-        tab.click("Sign out")
-        expect(tab.heading("Sign in")).to_be_visible()
-        browser.close()
+    tab.go("new")
+    tab.choose(table)
+    tab.click("Upload 1 file")
+    expect(tab.files_in()).to_have_text(re.compile(r"^line\.csv200"))
+    tab.click("Complete the data set")
+    expect(tab.heading("Train models")).to_be_visible()
+    tab.go()
+    expect(tab.page.locator("tbody tr")).to_have_text(re.compile("^lineReady to train200"))
+    tab.click("Sign out")
+    expect(tab.heading("Sign in")).to_be_visible()
 
     assert tab.said == []
     used = {"init-session", "create-upload", "sign-chunks", "get-upload", "assemble-upload", "get-session"}
     used |= {"finalize-session", "list-sessions"}
-    assert {urls[name] for name in used} | {host.origin, supabase, storage} <= tab.origins
-    assert tab.origins <= {*urls.values(), host.origin, supabase, storage}
+    assert {urls[name] for name in used} | others <= tab.origins
+    assert tab.origins <= {*urls.values(), *others}
+
+
+def test_functions_that_shut_out_the_page_are_named_with_the_header_that_is_missing(supervisor, host, browser):
+    assert supervisor.start(ALLOWED_ORIGINS="https://somebody.example") is None, supervisor.lines
+    urls, _ = configure(host, supervisor)
+
+    tab = signed_in(browser, host, supervisor.settings(), strict=False)
+
+    alert = tab.page.get_by_role("alert")
+    expect(alert).to_contain_text(
+        f"{urls['list-sessions']} does not send Access-Control-Allow-Origin for {host.origin}"
+    )
+    expect(alert).to_contain_text("ALLOWED_ORIGINS")
