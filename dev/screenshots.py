@@ -31,7 +31,7 @@ MODELS = ["linear_regression", "random_forest", "dense_network"]
 STEP_MS = 120_000
 RESIDUALS = "section[aria-label=Residuals]"
 SOME_IN = re.compile(r"^[1-9]\d+(\.\d)? MB of 7")
-FIRST_CHART = "section:nth-of-type(2) figure:first-of-type"
+FIRST_CHART = ".row-of-panels section:first-of-type figure:first-of-type"
 
 
 def main() -> None:
