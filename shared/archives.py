@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from shared.archived import check as check_program
 from shared.archived import encoding as encoding_module
 from shared.archived import load as load_program
-from shared.charts import PICTURE
 from shared.errors import ObjectExistsError, ObjectNotFoundError, SessionBusyError
 from shared.fields import read_existing_session_id
+from shared.pictures import KIND as PICTURE
+from shared.pictures import is_own_picture
 from shared.records.callers import Caller
 from shared.records.objects import SignedUrl, archives_prefix
 from shared.records.results import ResultItem, ResultKind
 from shared.records.training import ModelFile, ModelStatus, Run, TrainedModel
 from shared.result_tables import ResultTableError, table_csv
-from shared.results import is_own_picture
 from shared.skew import requirements_of
 
 if TYPE_CHECKING:

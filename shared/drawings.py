@@ -12,9 +12,10 @@ from shared.chart_templates import DEFAULT_WIDTH, THEMES, WIDTHS, vega_lite
 from shared.charts import PICTURE, ChartError, read_chart
 from shared.errors import ChartInvalidError, InvalidFieldError
 from shared.fields import read_existing_session_id, read_number_text
+from shared.pictures import is_own_picture
 from shared.records.callers import Caller
 from shared.records.results import ResultItem, ResultKind
-from shared.results import ResultFile, ResultService, bounded, file_name_of, is_own_picture, named, read_format
+from shared.results import ResultFile, ResultService, bounded, file_name_of, named, read_format
 
 if TYPE_CHECKING:
     # Only type checkers need the protocols; a bundle may have 100 KiB.

@@ -1,9 +1,14 @@
-"""Says whether bytes are a PNG picture, and how large it is, without decoding it."""
+"""Says whether bytes are a PNG picture, how large it is, without decoding it, and whose it is."""
 
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from shared.publication import run_prefix
+from shared.records.objects import pictures_prefix
+
+# What charts say that are stored pictures (docs/results.md).
+KIND: Final = "picture"
 # [pixels] in each direction; browsers stop at 32,767, and a plot of matplotlib has hundreds.
 MAX_PIXELS: Final = 20_000
 
@@ -39,3 +44,9 @@ def read_png(file: BinaryIO) -> Picture | None:
     if file.read() != _END or not (1 <= width <= MAX_PIXELS and 1 <= height <= MAX_PIXELS):
         return None
     return Picture(width, height)
+
+
+def is_own_picture(object_name: str, session_uuid: str, run_id: str) -> bool:
+    """Say whether an object lies where the pictures of this session and this run do: who publishes names objects."""
+    prefixes = (pictures_prefix(session_uuid), run_prefix(session_uuid, run_id))
+    return object_name.startswith(prefixes) and "/../" not in object_name

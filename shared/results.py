@@ -17,9 +17,7 @@ from shared.errors import (
     TableNotFoundError,
 )
 from shared.fields import read_existing_session_id
-from shared.publication import run_prefix
 from shared.records.callers import Caller
-from shared.records.objects import pictures_prefix
 from shared.records.results import ResultItem, ResultKind
 from shared.result_tables import ResultTableError, table_csv
 
@@ -124,12 +122,6 @@ def bounded(make: Callable[[], bytes], name: str) -> Callable[[], bytes]:
         return content
 
     return made
-
-
-def is_own_picture(object_name: str, session_uuid: str, run_id: str) -> bool:
-    """Say whether an object lies where the pictures of this session and this run do: who publishes names objects."""
-    prefixes = (pictures_prefix(session_uuid), run_prefix(session_uuid, run_id))
-    return object_name.startswith(prefixes) and "/../" not in object_name
 
 
 def file_name_of(name: str, suffix: str) -> str:

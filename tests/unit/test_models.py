@@ -510,7 +510,7 @@ def test_a_published_picture_is_recorded_as_it_was_read():
     ("change", "content", "reason"),
     [
         ({"object": "pictures/of/somebody.png"}, A_PNG, "does not lie below"),
-        ({"object": None}, A_PNG, "object of chart 'm.p'"),
+        ({"object": None}, A_PNG, "object of a picture must be"),
         ({"bytes": 5}, A_PNG, "bytes instead of 5"),
         ({"sha256": "0" * 64}, A_PNG, "another sha256"),
         ({}, A_PNG[:-1], "is no PNG picture"),
