@@ -20,7 +20,8 @@ from shared.records.objects import (
     pictures_prefix,
     steps_prefix,
 )
-from tests.infrastructure.terraform import TERRAFORM, Block, blocks, resource, resources
+from shared.web.endpoint import BASE_PATH
+from tests.infrastructure.terraform import TERRAFORM, Block, blocks, resource, resources, unquoted
 
 MANIFEST = load_manifest()
 STORAGE = yaml.safe_load((REPOSITORY / "infra/storage.yaml").read_text())
@@ -45,6 +46,23 @@ def test_every_function_of_the_manifest_is_deployed():
     assert local("functions") == 'yamldecode(file("${path.module}/../../functions/manifest.yaml"))'
     assert FUNCTION.text("for_each") == "${local.functions}"
     assert resource("google_storage_bucket_object", "bundle").text("for_each") == "${local.functions}"
+
+
+def test_a_function_is_made_of_its_own_bundle_and_begins_at_its_target():
+    build = FUNCTION.body["build_config"][0]
+    assert build["entry_point"] == "${each.value.target}"
+    source = build["source"][0]["storage_source"][0]
+    assert source["object"] == "${google_storage_bucket_object.bundle[each.key].name}"
+    bundle = resource("google_storage_bucket_object", "bundle")
+    assert bundle.text("name") == "${local.bundles[each.key]}"
+    assert bundle.text("source") == "${var.bundles}/${local.bundles[each.key]}"
+
+
+def test_functions_run_on_the_python_of_the_image():
+    (version,) = set(
+        re.findall(r"^FROM python:([\d.]+)-", (REPOSITORY / "container/Dockerfile").read_text(), re.MULTILINE)
+    )
+    assert unquoted(FUNCTION.body["build_config"][0]["runtime"]) == f"python{version.replace('.', '')}"
 
 
 def test_functions_have_the_memory_the_time_and_the_concurrency_of_the_manifest():
@@ -164,6 +182,9 @@ def test_names_in_rights_exist(name):
 
 def test_only_the_scheduler_and_the_queues_reach_the_functions_that_they_call():
     ingress = local("ingress")
+    for caller in ("anyone", "user", "user_or_service"):
+        assert f'{caller} = local.has_front_door ? "ALLOW_INTERNAL_AND_GCLB" : "ALLOW_ALL"' in ingress
+    assert SERVICE["ingress_settings"] == "${local.ingress[each.value.caller]}"
     assert 'scheduler = "ALLOW_INTERNAL_ONLY"' in ingress
     assert 'task = "ALLOW_INTERNAL_ONLY"' in ingress
     for name, account in (("scheduler", "scheduler"), ("tasks", "tasks")):
@@ -174,6 +195,11 @@ def test_only_the_scheduler_and_the_queues_reach_the_functions_that_they_call():
 def test_every_queue_gives_up_where_the_local_one_does():
     retry = resource("google_cloud_tasks_queue", "queue").body["retry_config"][0]
     assert retry["max_attempts"] == 1 + MOST_TASK_RETRIES
+
+
+def test_a_queue_sends_no_more_at_once_than_its_function_takes():
+    limits = resource("google_cloud_tasks_queue", "queue").body["rate_limits"][0]
+    assert limits["max_concurrent_dispatches"] == "${var.max_training_instances * each.value.concurrency}"
 
 
 @pytest.mark.parametrize("name", [name for name, entry in MANIFEST.items() if entry["caller"] == "task"])
@@ -297,14 +323,18 @@ def test_an_environment_sets_only_what_there_is(file):
 def test_the_front_door_leads_to_every_route_that_users_call():
     assert "for key, function in local.user_functions" in local("routes")
     assert "for route in flatten([function.route])" in local("routes")
+    assert f'path = "{BASE_PATH}$' in local("routes")
 
 
-def test_an_instance_has_whole_processors_and_their_number_a_cap():
+def test_an_instance_has_whole_processors_and_their_number_a_cap_and_none_waits_unless_it_is_asked_for():
     # Below one, Cloud Run sends an instance one request at a time, whatever the concurrency.
     assert SERVICE["available_cpu"] == '${each.value.memory_mib > 2048 ? "2" : "1"}'
     assert SERVICE["max_instance_count"] == (
         '${each.value.caller == "task" ? var.max_training_instances : var.max_instances}'
     )
+    assert SERVICE["min_instance_count"] == "${lookup(var.min_instances, each.key, 0)}"
+    (warm,) = [block for block in blocks() if block.address == "min_instances"]
+    assert warm.body["default"] == {}
 
 
 def test_errors_a_silent_cleanup_the_quota_of_signatures_and_the_money_are_watched():
