@@ -5,6 +5,10 @@ from playwright.sync_api import expect
 
 from dev.keys import User
 from trainshed.client import Client
+from trainshed.upload import upload_file
+
+# A dash, as it is set between numbers.
+NOT_COUNTED = "\u2013"
 
 
 @pytest.fixture
@@ -54,6 +58,25 @@ def test_many_sessions_come_by_pages_and_are_searched_through(open_tab, newcomer
     tab.click("Show older")
     expect(rows(tab)).to_have_count(55)
     tab.see("55 in all")
+
+
+def test_each_session_is_listed_with_its_state_and_its_rows(open_tab, newcomer, small_file):
+    user, client = newcomer
+    client.init_session("one-empty")
+    for name in ("two-uploading", "three-complete"):
+        client.init_session(name)
+        upload_file(client, name, small_file, content_type="text/csv")
+    client.finalize_session("three-complete")
+    tab = open_tab(user)
+    tab.go()
+
+    expect(rows(tab)).to_have_count(3)
+    cells = [row.locator("td").all_inner_texts()[:3] for row in rows(tab).all()]
+    assert cells == [
+        ["three-complete", "Ready to train", "300"],
+        ["two-uploading", "Uploading", NOT_COUNTED],
+        ["one-empty", "Empty", NOT_COUNTED],
+    ]
 
 
 def test_a_session_is_deleted_only_after_a_question(open_tab, session_of_alice, alice):
