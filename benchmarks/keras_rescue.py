@@ -24,16 +24,17 @@ from pathlib import Path
 how, pickled, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 begun = time.perf_counter()
 if how == "own":
+    from shared.adapters.hdf5_template import Hdf5Template
+    template = Hdf5Template()
     import io
     from shared.adapters.hdf5_sandbox import Hdf5Sandbox
-    sandbox = Hdf5Sandbox()
     from shared.keras_archives import inspect_archive
     from shared.pickles import read_pickle
     (archive,) = read_pickle(pickled.read_bytes()).keras_archives
     content = archive.content()
     assert inspect_archive(io.BytesIO(content)).refusal is None
     (folder / "own.keras").write_bytes(content)
-    (folder / "own.h5").write_bytes(sandbox.to_h5(content))
+    (folder / "own.h5").write_bytes(Hdf5Sandbox(template).to_h5(content))
 else:
     import pickle
     import tensorflow

@@ -5,6 +5,7 @@ from functools import cache
 
 from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.hdf5_sandbox import Hdf5Sandbox
+from shared.adapters.hdf5_template import Hdf5Template
 from shared.adapters.json_documents import IjsonParser
 from shared.adapters.signing import GcsUrlSigner
 from shared.adapters.supabase import SupabaseDatabase
@@ -26,7 +27,7 @@ def service() -> ModelService:
     database = SupabaseDatabase(supabase_settings(os.environ))
     runs = SupabaseTraining(database)
     store = GcsObjectStore(storage.artifacts_bucket)
-    sandbox = Hdf5Sandbox()
+    sandbox = Hdf5Sandbox(Hdf5Template())
     keras_files = KerasFiles(sandbox)
     intakes: list[Intake] = [
         ManifestIntake(runs, store, keras_files),

@@ -5,6 +5,7 @@ each file it forks another one, which gets the file's bytes as it asks for them.
 sealed (shared/adapters/seccomp.py), so that a file that takes it over gains a process that can do nothing but answer.
 """
 
+import gc
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
+from shared.adapters.hdf5_template import STATUS, TASK
 from shared.adapters.keras_h5 import H5pyConverter
 from shared.adapters.keras_weights import inspect_weights
 from shared.adapters.seccomp import seal
@@ -25,10 +27,6 @@ from shared.keras_files import Hdf5Contents
 # A request for bytes: where, and how many; an answer has no place. What comes back is the bytes alone.
 FRAME: Final = struct.Struct("<cQQ")
 ASK, ANSWER = b"r", b"a"
-# What is to be done: the name of a task, and the bytes of the file. What comes back is how the process for it ended,
-# as os.waitpid has it.
-TASK: Final = struct.Struct("<16sQ")
-STATUS: Final = struct.Struct("<i")
 MOST_ASKED_BYTES: Final = 1 << 20
 # Address space [bytes] beyond what h5py and numpy map by being imported; save-model has 1 GiB for all. A file is
 # converted in five times its memory.
@@ -41,6 +39,9 @@ _INPUT, _OUTPUT = 0, 1
 def main() -> None:
     """Import everything, and do tasks until nobody asks for one."""
     _load_all()
+    # Nothing of that is garbage: no process needs to look through it, and so to copy it.
+    gc.freeze()
+    gc.enable()
     fork_for_each(read_file)
 
 

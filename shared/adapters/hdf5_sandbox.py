@@ -11,18 +11,12 @@ import json
 import os
 import select
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import weakref
 from collections import OrderedDict
-from contextlib import suppress
 from typing import BinaryIO, Final
 
-from shared.adapters import hdf5_process
-from shared.adapters.hdf5_process import ANSWER, ASK, FRAME, MOST_ASKED_BYTES, STATUS, TASK
-from shared.adapters.python_path import places_of
+from shared.adapters.hdf5_process import ANSWER, ASK, FRAME, MOST_ASKED_BYTES
+from shared.adapters.hdf5_template import STATUS, Hdf5Template
 from shared.errors import InternalError
 from shared.keras_archives import MAX_CONFIG_BYTES, ArchiveFinding
 from shared.keras_files import Hdf5Contents
@@ -38,26 +32,19 @@ _SMALL_BYTES: Final = 1 << 20
 # Without a sign [s]; longer than its 60 s of CPU take on a machine that is shared.
 SILENCE_S: Final = 200
 _MAGIC: Final = b"\x89HDF\r\n\x1a\n"
-_PROGRAM: Final = """
-import os, sys
-sys.path[:] = sys.argv[1].split(os.pathsep)
-from shared.adapters.hdf5_process import main
-main()
-"""
 
 
 class Hdf5Sandbox:
     """Has a process for each file, one at a time.
 
-    They are forked from one that is started here and now, is ready by the time the first file is, and ends with this.
-
     Args:
+        template: What they are forked from. Where it was ended or has died, another one takes its place.
         silence_s: After which a process is ended.
     """
 
-    def __init__(self, silence_s: float = SILENCE_S) -> None:
+    def __init__(self, template: Hdf5Template, silence_s: float = SILENCE_S) -> None:
+        self._template = template
         self._silence_s = silence_s
-        self._template = _Template()
         self._is_taken = threading.Lock()
 
     def contents(self, file: BinaryIO, start: int, n_bytes: int) -> Hdf5Contents:
@@ -87,7 +74,7 @@ class Hdf5Sandbox:
         with self._is_taken:
             if not self._template.is_alive:
                 self._template.end()
-                self._template = _Template()
+                self._template = Hdf5Template()
             try:
                 with self._template.fork(task, n_bytes) as pipe:
                     answer = self._serve(pipe.fileno(), _Blocks(file, start, n_bytes), most_bytes)
@@ -145,48 +132,6 @@ class Hdf5Sandbox:
         poll.register(pipe, event)
         if not poll.poll(self._silence_s * 1000):
             raise _EndedError("too_expensive", "Reading it takes longer than it may.")
-
-
-class _Template:
-    """The process that those for files are forked from; it gets nothing of this one's environment, and no file."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-I", "-S", "-c", _PROGRAM, places_of(hdf5_process)]
-        self.tasks, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program and our own paths
-                command,
-                # Threads of numpy's would not be sealed with the others.
-                env={"OPENBLAS_NUM_THREADS": "1"},
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        # Ends it and the process that it forked last: once, when it is called or nobody has this template any more.
-        self.end = weakref.finalize(self, _end, self._process, self.tasks)
-
-    @property
-    def is_alive(self) -> bool:
-        # Looked at without taking its status: until that is taken, no other group can have its number.
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return self.end.alive and os.waitid(os.P_PID, self._process.pid, options) is None
-
-    def fork(self, task: str, n_bytes: int) -> socket.socket:
-        """Let it fork a process for a task; return the pipe to that one."""
-        pipe, theirs = socket.socketpair()
-        # If it has ended, the pipe's other end closes, and no status will come.
-        with theirs, suppress(ConnectionError):
-            socket.send_fds(self.tasks, [TASK.pack(task.encode(), n_bytes)], [theirs.fileno()])
-        pipe.setblocking(False)
-        return pipe
-
-
-def _end(process: subprocess.Popen[bytes], tasks: socket.socket) -> None:
-    tasks.close()
-    # They are a group of their own, which a sealed process cannot leave.
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 class _EndedError(Exception):

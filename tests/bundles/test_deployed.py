@@ -213,11 +213,12 @@ def test_the_process_that_reads_hdf5_has_in_the_bundle_all_that_it_needs(pythons
     program = (
         "import io, h5py\n"
         "from shared.adapters.hdf5_sandbox import Hdf5Sandbox\n"
+        "from shared.adapters.hdf5_template import Hdf5Template\n"
         "buffer = io.BytesIO()\n"
         "with h5py.File(buffer, 'w') as file:\n"
         "    file['here'] = [1.0]\n"
         "    file['there'] = h5py.SoftLink('/here')\n"
-        "print(Hdf5Sandbox().contents(buffer, 0, len(buffer.getvalue())).finding.where)\n"
+        "print(Hdf5Sandbox(Hdf5Template()).contents(buffer, 0, len(buffer.getvalue())).finding.where)\n"
     )
     done = subprocess.run(
         [deployed.python, "-c", program],

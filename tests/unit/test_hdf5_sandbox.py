@@ -15,8 +15,9 @@ from pathlib import Path
 import h5py
 import pytest
 
-from shared.adapters import hdf5_sandbox
+from shared.adapters import hdf5_sandbox, hdf5_template
 from shared.adapters.hdf5_sandbox import Hdf5Sandbox
+from shared.adapters.hdf5_template import Hdf5Template
 from shared.adapters.keras_h5 import H5pyConverter
 from shared.errors import InternalError, StorageUnavailableError
 from tests.fakes.hdf5 import Hdf5InProcess
@@ -26,7 +27,7 @@ from tests.training_factories import a_keras_archive, an_hdf5_file
 
 @pytest.fixture
 def sandbox():
-    return Hdf5Sandbox()
+    return Hdf5Sandbox(Hdf5Template())
 
 
 def contents(sandbox, content, before=b"", after=b""):
@@ -131,8 +132,8 @@ def opened(monkeypatch):
             textwrap.indent(body, "    "),
             "hdf5_process.fork_for_each(work)",
         ]
-        monkeypatch.setattr(hdf5_sandbox, "_PROGRAM", "\n".join(lines))
-        return Hdf5Sandbox(**settings)
+        monkeypatch.setattr(hdf5_template, "_PROGRAM", "\n".join(lines))
+        return Hdf5Sandbox(Hdf5Template(), **settings)
 
     return open_with
 
@@ -249,7 +250,7 @@ def test_where_the_process_before_is_gone_another_one_is_started(sandbox):
 
 
 def test_nothing_is_left_where_nobody_has_a_sandbox_any_more():
-    sandbox = Hdf5Sandbox()
+    sandbox = Hdf5Sandbox(Hdf5Template())
     pid = sandbox._template._process.pid
     assert is_running(pid)
     del sandbox
@@ -259,9 +260,9 @@ def test_nothing_is_left_where_nobody_has_a_sandbox_any_more():
 
 def test_what_is_forked_ends_with_the_process_that_asked():
     program = (
-        "from shared.adapters.hdf5_sandbox import Hdf5Sandbox\n"
-        "sandbox = Hdf5Sandbox()\n"
-        "print(sandbox._template._process.pid, flush=True)\n"
+        "from shared.adapters.hdf5_template import Hdf5Template\n"
+        "template = Hdf5Template()\n"
+        "print(template._process.pid, flush=True)\n"
         "input()\n"
     )
     command = [sys.executable, "-c", program]
