@@ -175,6 +175,9 @@ def test_an_expired_sign_in_is_renewed_in_mid_upload(open_tab, local_stack, sess
     tab.page.route(REFRESH, lambda route: route.fulfill(status=400, json=gone))
     problem = {"code": "unauthenticated", "detail": "The token has expired.", "status": 401, "retryable": False}
     tab.page.route(SERVICE, lambda route: route.fulfill(status=401, json=problem))
+    # What the upload itself asks for next, addresses of the chunks that have none yet, is what has to wait.
+    with tab.page.expect_response(lambda answer: answer.status == 401 and "/uploads/" in answer.url):
+        let_go()
     dialog = tab.page.get_by_role("dialog", name="Sign in again")
     expect(dialog).to_be_visible()
     tab.page.unroute(REFRESH)
@@ -185,5 +188,4 @@ def test_an_expired_sign_in_is_renewed_in_mid_upload(open_tab, local_stack, sess
     dialog.get_by_role("button", name="Sign in", exact=True).click()
 
     expect(dialog).to_have_count(0)
-    let_go()
     expect_in(tab)

@@ -73,14 +73,15 @@ def test_a_packed_client_is_loaded_and_typed_in_another_project(built, tmp_path)
         "console.log(Object.keys(client).sort().join());\n"
     )
 
-    options = ("--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom")
-    run("npm", "exec", "--", "tsc", *options, "--types", "", "--outDir", str(tmp_path), str(program))
+    settings = {"strict": True, "target": "es2022", "module": "nodenext", "lib": ["es2022", "dom"], "types": []}
+    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": settings, "files": [program.name]}))
+    run("npm", "exec", "--", "tsc", "-p", str(tmp_path))
 
     assert run("node", str(tmp_path / "program.mjs")) == "models,results,sessions,training,uploads\n"
 
 
 def test_the_size_of_the_client_is_reported_and_is_what_its_page_says(built):
-    report = run("npm", "run", "--silent", "size", "-w", "client")
+    report = run("npm", "run", "--silent", "size", "-w", "@trainshed/client")
 
     found = dict(
         re.findall(r"^(page|worker) +[\d.]+ KiB minified, ([\d.]+) KiB gzip, [\d.]+ KiB brotli$", report, re.MULTILINE)

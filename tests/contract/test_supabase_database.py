@@ -1,7 +1,6 @@
 """What the way to the database makes of answers that no repository's suite can bring about."""
 
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -26,7 +25,7 @@ def caller(token: str) -> Caller:
 
 
 def test_a_database_that_does_not_answer_is_unavailable(local_stack):
-    elsewhere = SupabaseDatabase(replace(local_stack.supabase, url="http://127.0.0.1:9"))
+    elsewhere = SupabaseDatabase(local_stack.supabase._replace(url="http://127.0.0.1:9"))
 
     for call in (
         lambda: elsewhere.call("init_session_v1", owner=ALICE, session_id="a", metadata={}),

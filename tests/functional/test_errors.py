@@ -104,7 +104,7 @@ NEEDING_BODY = [route for route in WITH_BODY if route != "POST /cleanup"]
 ALL_ROUTES = [
     f"{route.method} {route.pattern}"
     for function in functions().values()
-    if function.source in {"sessions", "uploads"}
+    if function.source in {"deletion", "sessions", "uploads"}
     for route in function.routes
 ]
 

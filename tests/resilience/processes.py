@@ -26,7 +26,7 @@ KILLED = 137
 LONGEST_S = 120
 # Chunks this small make an upload of 40 of them cheap; everything else of the functions is as in the cloud.
 CHUNK_BYTES = 256
-SOURCES = {"archives", "saving", "sessions", "uploads"}
+SOURCES = {"archives", "deletion", "saving", "sessions", "uploads"}
 
 
 @dataclass(frozen=True)
