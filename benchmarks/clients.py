@@ -174,12 +174,12 @@ class Benchmark:
 def browser(benchmark: Benchmark) -> list[Figure]:
     """The TypeScript client in Chromium; against curl, and the longest task of the page's thread meanwhile."""
     ours = "512 MiB through client/ in Chromium, until the bucket has it"
-    bare = "requests of Chromium for signed URLs and nothing else"
+    bare = "bare requests of Chromium for signed URLs and nothing else"
     curl = "curl --parallel of signed URLs"
     figures = [
         _against(ours, benchmark.by_client, curl, benchmark.by_curl, 0.7),
         # How much of the first is the browser's and how much the client's.
-        _against(bare.capitalize(), benchmark.by_bare_requests, curl, benchmark.by_curl, None),
+        _against(bare, benchmark.by_bare_requests, curl, benchmark.by_curl, None),
         _against(ours, benchmark.by_client, bare, benchmark.by_bare_requests, None),
     ]
     longest_ms = benchmark.longest_task_ms()
