@@ -39,10 +39,9 @@ def models() -> Iterator[tuple[bool | None, str]]:
     """Open every model and let it predict its check inputs."""
     scalers = [json.loads(path.read_text()) for path in sorted((FOLDER / "scalers").glob("*/*.json"))]
     for path in sorted((FOLDER / "models").glob("*/model.json")):
-        # Libraries raise whatever they like of a file that they cannot read; the other models are to be checked too.
         try:
             is_right, text = checked(path, scalers)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - libraries raise what they like; the other models are checked too
             is_right, text = False, f"cannot be opened, or does not predict: {type(error).__name__}: {error}"
         yield is_right, f"{path.parent.name}: {text}"
 

@@ -117,17 +117,23 @@ def test_while_it_is_being_deleted_a_session_is_hidden_and_its_name_busy(bench):
     assert bench.session_service().page(a_caller(), limit=1, page_token="", user_id=None).sessions == []
 
 
+def interrupted_deletion(interruption) -> Bench:
+    """Delete a session full of everything until the interruption; return where that was."""
+    bench = Bench()
+    fill_session(bench)
+    service = bench.deletion_service(
+        sessions=interruption.wrap(InMemorySessions(bench.database)),
+        store=interruption.wrap(bench.store),
+        artifacts=interruption.wrap(bench.artifacts),
+    )
+    with suppress(Killed):
+        service.delete(ALICE, "weather")
+    return bench
+
+
 def test_killed_at_any_call_and_called_again_nothing_is_left():
     for interruption in every_interruption():
-        bench = Bench()
-        fill_session(bench)
-        service = bench.deletion_service(
-            sessions=interruption.wrap(InMemorySessions(bench.database)),
-            store=interruption.wrap(bench.store),
-            artifacts=interruption.wrap(bench.artifacts),
-        )
-        with suppress(Killed):
-            service.delete(ALICE, "weather")
+        bench = interrupted_deletion(interruption)
         # The last call may have done its work before the answer was lost.
         with suppress(SessionNotFoundError):
             bench.deletion_service().delete(ALICE, "weather")
@@ -137,15 +143,7 @@ def test_killed_at_any_call_and_called_again_nothing_is_left():
 
 def test_killed_at_any_call_the_cleanup_finishes_it():
     for interruption in every_interruption():
-        bench = Bench()
-        fill_session(bench)
-        service = bench.deletion_service(
-            sessions=interruption.wrap(InMemorySessions(bench.database)),
-            store=interruption.wrap(bench.store),
-            artifacts=interruption.wrap(bench.artifacts),
-        )
-        with suppress(Killed):
-            service.delete(ALICE, "weather")
+        bench = interrupted_deletion(interruption)
         bench.database.advance(hours=2)
         was_hidden = any(row.deleting_at for row in bench.database.sessions.values())
 
