@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 # Longer than assemble-upload may run (functions/manifest.yaml), so that a lease outlives its holder and no longer.
 LEASE_S = 330
 PARALLEL_CALLS = 8
+# Who looks on asks every two seconds (functions/uploads/main.py).
+REPORT_EVERY_S = 2.0
 MOST_NAMED = 1000
 
 
@@ -50,12 +54,19 @@ class AssemblyService:
     """Makes one object of an upload's chunks, exactly once."""
 
     def __init__(
-        self, uploads: UploadRepository, sessions: SessionRepository, store: ObjectStore, rows: RowCounter
+        self,
+        uploads: UploadRepository,
+        sessions: SessionRepository,
+        store: ObjectStore,
+        rows: RowCounter,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._uploads = uploads
         self._sessions = sessions
         self._store = store
         self._rows = rows
+        self._clock = clock
 
     def assemble(self, owner: str, upload_id: str) -> Upload:
         """Make one verified object of an upload's chunks.
@@ -90,7 +101,7 @@ class AssemblyService:
         owner = upload.owner
         try:
             stored = self._composed(upload, self._sources(upload))
-            assembled = self._verified(upload, stored)
+            assembled = self._verified(upload, lease_token, stored)
         except DataSetError as error:
             failure = {"code": error.code, "detail": error.message, **error.details}
             self._uploads.fail(owner, upload.id, lease_token, failure)
@@ -185,14 +196,14 @@ class AssemblyService:
         except ObjectExistsError:
             return self._store.stat(name)
 
-    def _verified(self, upload: Upload, stored: StoredObject) -> AssembledObject:
+    def _verified(self, upload: Upload, lease_token: str, stored: StoredObject) -> AssembledObject:
         """Read the object once where its rows or its sha256 are wanted."""
         sha256, n_rows = None, None
         counts = is_table(upload.file_name, upload.content_type)
         if counts or upload.sha256:
             digest = hashlib.sha256()
             # Reading and hashing go on while the rows are counted.
-            pieces = read_ahead(self._hashed(stored, digest))
+            pieces = read_ahead(self._reported(upload, lease_token, self._hashed(stored, digest)))
             n_rows = self._count_rows(upload, pieces) if counts else None
             # What counting left, or everything.
             for _ in pieces:
@@ -227,6 +238,20 @@ class AssemblyService:
             yield piece
         if n_bytes != stored.size_bytes:
             raise StorageUnavailableError("The bucket's answer broke off; try again.")
+
+    def _reported(self, upload: Upload, lease_token: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass pieces on, and say now and then how many bytes they were."""
+        n_bytes, report_at = 0, self._clock() + REPORT_EVERY_S
+        for piece in pieces:
+            n_bytes += len(piece)
+            if self._clock() >= report_at:
+                try:
+                    self._uploads.report_verified(upload.owner, upload.id, lease_token, n_bytes)
+                    report_at = self._clock() + REPORT_EVERY_S
+                except UnavailableError:
+                    # Each further try might hold up for seconds what it only tells of.
+                    report_at = math.inf
+            yield piece
 
     def equal_object(self, upload: Upload) -> StoredObject | None:
         """Return the object of an equal file of the same owner, if there is one."""

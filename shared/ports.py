@@ -152,6 +152,13 @@ class UploadRepository(Protocol):
     def release(self, owner: str, upload_id: str, lease_token: str) -> None:
         """Give a claimed upload back unchanged; nothing happens if the lease was lost."""
 
+    def report_verified(self, owner: str, upload_id: str, lease_token: str, verified_bytes: int) -> None:
+        """Say how many bytes of a claimed upload's object were read so far, for whoever looks on.
+
+        Raises:
+            LeaseLostError: Another call has taken over.
+        """
+
     def record(self, owner: str, upload_id: str, lease_token: str, assembled: AssembledObject) -> Upload:
         """Mark a claimed upload assembled. Repeating it returns the same upload.
 

@@ -113,7 +113,7 @@ class Bench:
             self.database.subscriptions.setdefault(owner, Subscription())
         self.signer = InMemorySigner(self.store)
 
-    def upload_service(self, *, uploads: Any = None, store: Any = None) -> UploadRules:
+    def upload_service(self, *, uploads: Any = None, store: Any = None, **options: Any) -> UploadRules:
         return UploadRules(
             uploads or InMemoryUploads(self.database),
             InMemorySessions(self.database),
@@ -121,6 +121,7 @@ class Bench:
             self.signer,
             CsvRowCounter(),
             least_chunk_bytes=CHUNK_BYTES,
+            **options,
         )
 
     def session_service(self, *, sessions: Any = None) -> SessionService:

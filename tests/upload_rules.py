@@ -1,5 +1,8 @@
 """All rules of uploads on one set of ports, put together as functions/uploads/main.py does it."""
 
+import time
+from collections.abc import Callable
+
 from shared.assembly import AssemblyService
 from shared.chunks import LEAST_CHUNK_BYTES
 from shared.legacy_chunks import LegacyChunkService
@@ -20,8 +23,9 @@ class UploadRules:
         rows: RowCounter,
         *,
         least_chunk_bytes: int = LEAST_CHUNK_BYTES,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        assembly = AssemblyService(uploads, sessions, store, rows)
+        assembly = AssemblyService(uploads, sessions, store, rows, clock=clock)
         service = UploadService(uploads, store, signer, assembly, least_chunk_bytes=least_chunk_bytes)
         sweeping = SweepService(uploads, store)
         legacy = LegacyChunkService(uploads, store, signer, assembly)

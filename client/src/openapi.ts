@@ -1148,6 +1148,8 @@ export interface components {
             sha256: string | null;
             /** @example 1 */
             nRows: number | null;
+            /** @example 1460 */
+            verifiedBytes: number | null;
             failure: components["schemas"]["Failure"] | null;
             /** @description It was opened just now, so that none of its chunks can be there. */
             isNew: boolean;
@@ -1800,6 +1802,11 @@ export interface components {
              * @example 1
              */
             nRows: number | null;
+            /**
+             * @description How much of the joined file has been read again, while it is assembled; None while nothing was.
+             * @example 1460
+             */
+            verifiedBytes: number | null;
             failure: components["schemas"]["Failure"] | null;
         };
         /** @description An upload with what the bucket really holds of it. */
@@ -1833,6 +1840,8 @@ export interface components {
             sha256: string | null;
             /** @example 1 */
             nRows: number | null;
+            /** @example 1460 */
+            verifiedBytes: number | null;
             failure: components["schemas"]["Failure"] | null;
             /**
              * @description How many chunks to send at once.

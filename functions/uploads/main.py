@@ -193,6 +193,7 @@ def _upload_json(upload: Upload) -> dict[str, Any]:
         "crc32c": upload.crc32c,
         "sha256": upload.sha256,
         "nRows": upload.n_rows,
+        "verifiedBytes": upload.verified_bytes if upload.state is UploadState.ASSEMBLING else None,
         "failure": upload.failure,
     }
 

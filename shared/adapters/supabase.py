@@ -41,8 +41,10 @@ _PIECE_BYTES = 1 << 20
 # that there is no such session, because it has deleted it.
 NOT_REPEATABLE = frozenset({"finish_delete_session_v1"})
 
-# These change no state; a report comes every second.
-SILENT = frozenset({"deletions_to_finish_v1", "extend_upload_v1", "find_assembled_v1", "report_progress_v2"})
+# These change no state; a report comes every second or two.
+SILENT = frozenset(
+    {"deletions_to_finish_v1", "extend_upload_v1", "find_assembled_v1", "report_progress_v2", "report_verified_v1"}
+)
 
 _ERRORS: Mapping[str, type[errors.ServiceError]] = {
     kind.code: kind

@@ -15,7 +15,7 @@ from shared.records.uploads import AssembledObject, AssemblyClaim, NewUpload, Up
 
 COLUMNS = (
     "id,session_uuid,user_id,file_name,content_type,size_bytes,chunk_size_bytes,total_chunks,state,is_legacy,sha256,"
-    "object_name,generation,crc32c,n_rows,failure,expires_at,created_at,updated_at"
+    "object_name,generation,crc32c,n_rows,verified_bytes,failure,expires_at,created_at,updated_at"
 )
 
 
@@ -74,6 +74,16 @@ class SupabaseUploads:
         """Give a claimed upload back."""
         self._database.call("release_assembly_v1", owner=owner, upload_id=upload_id, lease_token=lease_token)
 
+    def report_verified(self, owner: str, upload_id: str, lease_token: str, verified_bytes: int) -> None:
+        """Say how far a claimed upload's object was read."""
+        self._database.call(
+            "report_verified_v1",
+            owner=owner,
+            upload_id=upload_id,
+            lease_token=lease_token,
+            verified_bytes=verified_bytes,
+        )
+
     def record(self, owner: str, upload_id: str, lease_token: str, assembled: AssembledObject) -> Upload:
         """Mark a claimed upload assembled."""
         return read_upload(
@@ -126,5 +136,6 @@ def read_upload(row: Mapping[str, Any]) -> Upload:
         generation=row["generation"],
         crc32c=row["crc32c"],
         n_rows=row["n_rows"],
+        verified_bytes=row["verified_bytes"],
         failure=row["failure"],
     )

@@ -257,6 +257,7 @@ class Upload(TypedDict):
         crc32c: Once it is assembled.
         sha256: As declared, or once it is assembled, where it is a table.
         nRows: Of a table, once it is assembled.
+        verifiedBytes: How much of the joined file has been read again, while it is assembled; None while nothing was.
     """
 
     uploadId: Uuid
@@ -271,6 +272,7 @@ class Upload(TypedDict):
     crc32c: Crc32c | None
     sha256: Sha256 | None
     nRows: Count | None
+    verifiedBytes: Bytes | None
     failure: Failure | None
 
 

@@ -55,6 +55,7 @@ class Upload:
         session_uuid: Row id of its session; `session_id` is the client's name of it.
         expires_at: When an open upload may be swept; moves on while chunks are signed.
         sha256: Declared by the client while open; the object's own once assembled and read.
+        verified_bytes: How far whoever assembles it last said to have read the joined object [bytes].
         failure: Why it failed: {"code": ..., "detail": ..., ...}.
     """
 
@@ -77,6 +78,7 @@ class Upload:
     generation: int | None = None
     crc32c: str | None = None
     n_rows: int | None = None
+    verified_bytes: int | None = None
     failure: Mapping[str, Any] | None = None
 
     def chunk_bytes(self, index: int) -> int:

@@ -469,6 +469,34 @@ class TestClaim:
         assert sorted(outcomes) == [ClaimOutcome.BUSY] * 7 + [ClaimOutcome.CLAIMED]
 
 
+class TestReportVerified:
+    def test_it_is_seen_until_another_call_begins_to_read_anew(self, backend):
+        alice = user(backend)
+        upload, token = claimed(backend, alice, lease_s=0)
+        assert backend.uploads.get(alice, upload.id).verified_bytes is None
+
+        backend.uploads.report_verified(alice.user_id, upload.id, token, 4)
+        backend.uploads.report_verified(alice.user_id, upload.id, token, 1 << 42)
+        assert backend.uploads.get(alice, upload.id).verified_bytes == 1 << 42
+
+        assert backend.uploads.claim(alice.user_id, upload.id, a_uuid(), LEASE_S).upload.verified_bytes is None
+
+    def test_without_the_lease_nothing_is_reported(self, backend):
+        alice, bob = user(backend), user(backend)
+        upload, token = claimed(backend, alice)
+        is_open = opened(backend, alice, file_name="other.csv")
+
+        for owner, upload_id, lease_token in (
+            (alice, upload.id, a_uuid()),
+            (bob, upload.id, token),
+            (alice, a_uuid(), token),
+            (alice, is_open.id, token),
+        ):
+            with pytest.raises(LeaseLostError):
+                backend.uploads.report_verified(owner.user_id, upload_id, lease_token, 4)
+        assert backend.uploads.get(alice, upload.id).verified_bytes is None
+
+
 class TestRelease:
     def test_a_released_upload_is_open_and_keeps_its_quota(self, backend):
         alice = user(backend)

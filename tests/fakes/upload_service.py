@@ -67,6 +67,7 @@ class FakeUpload:
             "crc32c": crc32c(self.content) if self.state == "assembled" else None,
             "sha256": None,
             "nRows": None,
+            "verifiedBytes": None,
             "failure": None,
         }
 

@@ -110,7 +110,7 @@ class InMemoryUploads:
             if is_free:
                 row.lease_token = lease_token
                 row.lease_expires_at = database.now + timedelta(seconds=lease_s)
-                database.change(row, state=UploadState.ASSEMBLING)
+                database.change(row, state=UploadState.ASSEMBLING, verified_bytes=None)
                 return AssemblyClaim(ClaimOutcome.CLAIMED, row.record)
             if state is UploadState.ASSEMBLING:
                 return AssemblyClaim(ClaimOutcome.BUSY, row.record)
@@ -124,6 +124,13 @@ class InMemoryUploads:
             if row and row.record.owner == owner and _is_held(row, lease_token):
                 _drop_lease(row)
                 self._database.change(row, state=UploadState.OPEN)
+
+    def report_verified(self, owner: str, upload_id: str, lease_token: str, verified_bytes: int) -> None:
+        with self._database.lock:
+            row = self._database.uploads.get(upload_id)
+            if row is None or row.record.owner != owner or not _is_held(row, lease_token):
+                raise LeaseLostError
+            self._database.change(row, verified_bytes=verified_bytes)
 
     def record(self, owner: str, upload_id: str, lease_token: str, assembled: AssembledObject) -> Upload:
         database = self._database

@@ -23,7 +23,7 @@ class TestCreateUpload:
         chunks = data.pop("chunks")
         assert set(data) == {
             "uploadId", "sessionId", "fileName", "size", "contentType", "chunkSize", "totalChunks", "state",
-            "expiresAt", "concurrency", "crc32c", "sha256", "nRows", "failure", "isNew",
+            "expiresAt", "concurrency", "crc32c", "sha256", "nRows", "verifiedBytes", "failure", "isNew",
         }  # fmt: skip
         assert data["isNew"]
         assert (data["size"], data["chunkSize"], data["totalChunks"]) == (8 * MIB + 5, 8 * MIB, 2)
@@ -292,19 +292,20 @@ class TestAssembleUpload:
         stored = buckets.data_sets(alice.init()["uuid"])
         assert stored == {f"{number}.csv": TABLE for number in range(4)}
 
-    def test_work_that_another_call_holds_is_answered_202(self, alice, local_stack):
+    def test_work_that_another_call_holds_is_answered_202_with_how_far_it_is(self, alice, local_stack):
         upload = alice.uploaded(TABLE)
-        local_stack.rows(
-            "select public.claim_assembly_v1(%s, %s, %s, 60)",
-            alice.caller.user_id,
-            upload["uploadId"],
-            str(uuid.uuid4()),
-        )
+        held = (alice.caller.user_id, upload["uploadId"], str(uuid.uuid4()))
+        local_stack.rows("select public.claim_assembly_v1(%s, %s, %s, 60)", *held)
+        local_stack.rows("select public.report_verified_v1(%s, %s, %s, 7)", *held)
 
         answer = alice.post(f"/uploads/{upload['uploadId']}/assemble")
 
-        assert done(answer, 202)["state"] == "assembling"
+        data = done(answer, 202)
+        assert (data["state"], data["verifiedBytes"]) == ("assembling", 7)
         assert answer.headers["Retry-After"] == "2"
+        assert done(alice.get(f"/uploads/{upload['uploadId']}"))["verifiedBytes"] == 7
+        local_stack.rows("select public.release_assembly_v1(%s, %s, %s)", *held)
+        assert done(alice.get(f"/uploads/{upload['uploadId']}"))["verifiedBytes"] is None
 
     def test_a_call_that_was_killed_is_taken_over_when_its_lease_has_run_out(self, alice, local_stack, buckets):
         upload = alice.uploaded(TABLE)

@@ -681,6 +681,84 @@ class TestVerify:
         assert bench.row(upload).state is UploadState.OPEN
 
 
+class SlowReads(InMemoryObjectStore):
+    """Every piece of four bytes takes a second of its own clock."""
+
+    now = 0.0
+
+    def read(self, name: str, **options: Any) -> Iterator[bytes]:
+        for piece in super().read(name, **options):
+            for at in range(0, len(piece), 4):
+                self.now += 1
+                yield piece[at : at + 4]
+
+    def clock(self) -> float:
+        return self.now
+
+
+class TestProgressOfAssembly:
+    """What others see of an assembly that reads a table of 40 bytes in ten seconds."""
+
+    TABLE = b"a,b\n" * 10
+
+    def assemble(self, bench: Bench, uploads: InMemoryUploads) -> Upload:
+        upload = bench.open_upload(self.TABLE, fileName="hours.csv")
+        assert isinstance(bench.store, SlowReads)
+        return bench.upload_service(uploads=uploads, clock=bench.store.clock).assemble(ALICE, upload.id)
+
+    def test_every_two_seconds_it_is_told_how_much_was_read(self):
+        told = []
+
+        class Onlooker(InMemoryUploads):
+            def report_verified(self, owner: str, upload_id: str, *rest: Any) -> None:
+                super().report_verified(owner, upload_id, *rest)
+                told.append(self.get(a_caller(owner), upload_id).verified_bytes)
+
+        bench = Bench(store=SlowReads())
+
+        assembled = self.assemble(bench, Onlooker(bench.database))
+
+        assert (told, assembled.n_rows) == ([8, 16, 24, 32, 40], 9)
+
+    def test_an_assembly_of_less_than_two_seconds_tells_nothing(self, bench):
+        class Silent(InMemoryUploads):
+            def report_verified(self, *_args: Any) -> None:
+                raise AssertionError("nobody needs to know")
+
+        upload = bench.open_upload(self.TABLE, fileName="hours.csv")
+        service = bench.upload_service(uploads=Silent(bench.database), clock=lambda: 0.0)
+
+        assert service.assemble(ALICE, upload.id).n_rows == 9
+
+    def test_a_database_that_takes_no_report_is_not_asked_again_and_the_file_is_read_on(self):
+        class Away(InMemoryUploads):
+            n_calls = 0
+
+            def report_verified(self, *_args: Any) -> None:
+                self.n_calls += 1
+                raise DatabaseUnavailableError
+
+        bench = Bench(store=SlowReads())
+        uploads = Away(bench.database)
+
+        assert self.assemble(bench, uploads).n_rows == 9
+        assert uploads.n_calls == 1
+
+    def test_a_worker_that_was_overtaken_stops_reading(self):
+        class Overtaken(InMemoryUploads):
+            def report_verified(self, owner: str, upload_id: str, *rest: Any) -> None:
+                bench.database.advance(seconds=LEASE_S)
+                self.claim(owner, upload_id, a_uuid(), LEASE_S)
+                super().report_verified(owner, upload_id, *rest)
+
+        bench = Bench(store=SlowReads())
+
+        with pytest.raises(LeaseLostError):
+            self.assemble(bench, Overtaken(bench.database))
+
+        assert bench.store.clock() == 2
+
+
 class TestInterruptedAssembly:
     def test_killed_at_any_call_and_called_again_it_ends_in_one_right_object(self):
         for interruption in every_interruption():
