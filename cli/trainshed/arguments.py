@@ -70,10 +70,18 @@ def _add_signing_in(commands: _Commands) -> None:
         "Sign in and stay signed in.",
         "trainshed login --url https://api.example.com --supabase-url https://abc.supabase.co \\",
         "    --publishable-key sb_publishable_...",
+        "trainshed login --config https://console.example.com",
+        "trainshed login --config config.json    # of: terraform output -json console_config",
         "trainshed login --email alice@example.com --password-stdin < password.txt",
         more="""
 Asks for e-mail and password, and keeps tokens (never the password) in a file that only you can read. They are
 renewed by themselves; `trainshed logout` ends it.""",
+    )
+    login.add_argument(
+        "--config",
+        metavar="FILE|URL",
+        help="a console's config.json, or a console's address: says all of the next three, and where each function is "
+        "if there is no one address (default: TRAINSHED_CONFIG)",
     )
     login.add_argument("--url", metavar="URL", help="address of the service (default: TRAINSHED_URL)")
     login.add_argument(

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import google_crc32c
 import httpx
 
-from trainshed.client import BASE_PATH, Client
+from trainshed.client import Client
 from trainshed.errors import ServiceError, SignInError, TrainshedError, UnreachableError
+from trainshed.routes import BASE_PATH, ROUTES, Place, origin, url_of
 from trainshed.run_files import crc32c_text
 from trainshed.settings import Settings
 from trainshed.version import VERSION
@@ -46,14 +47,14 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     """Yield one check after the other; where one fails, what depends on it is not looked at."""
     yield _versions()
     yield _checksums()
-    reached, clock = _address(settings.url)
+    reached, clock = _address(settings.place)
     yield reached
     if not reached.is_ok:
         for name in ("clock", "sign-in", "upload"):
             yield Check(name, None, "not looked at: the service does not answer")
         return
     yield clock
-    with Client(settings.url, settings.token) as client:
+    with Client(settings.place, settings.token) as client:
         token = _sign_in(client, settings)
         yield token
         yield _upload(client) if token.is_ok else Check("upload", None, "not looked at: not signed in")
@@ -75,11 +76,17 @@ def _checksums() -> Check:
     )
 
 
-def _address(url: str) -> tuple[Check, Check]:
+def _address(place: Place) -> tuple[Check, Check]:
     """Ask the service for anything; what it answers tells that it is there, and what time it has."""
+    lacking = [] if isinstance(place, str) else [name for name in ROUTES if name not in place]
+    if lacking:
+        fix = "Sign in with the map as it is now: terraform output -json console_config, trainshed login --config."
+        return Check("address", False, f"no address is known of {', '.join(lacking)}", fix), Check("clock", None, "")
+    address = url_of(place, "list-sessions")
+    url = origin(address)
     try:
         asked = time.time()
-        answer = httpx.get(f"{url}{BASE_PATH}/list-sessions", params={"limit": "1"}, timeout=_SLOWEST_ANSWER_S)
+        answer = httpx.get(address, params={"limit": "1"}, timeout=_SLOWEST_ANSWER_S)
         took_s = time.time() - asked
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, cast, runtime_checkable
-from urllib.parse import quote
 
 import httpx
 
@@ -38,9 +37,9 @@ from trainshed.answers import (
 )
 from trainshed.errors import DownloadError, ServiceError, UnreachableError
 from trainshed.retry import TRANSIENT_STATUSES, Backoff, pause, retry_after_s
+from trainshed.routes import ROUTES, Place, origin, url_of
 from trainshed.version import VERSION
 
-BASE_PATH = "/api/training"
 # sign_chunks takes no more in one call (docs/api.md).
 MOST_SIGNED_PER_CALL = 128
 _DOWNLOAD_PIECE_BYTES = 1 << 20
@@ -61,10 +60,11 @@ class Renewable(Protocol):
 
 
 class Client:
-    """The API at one address, as one user. Safe to use from several threads; close it, or use it in `with`.
+    """The API of one deployment, as one user. Safe to use from several threads; close it, or use it in `with`.
 
     Args:
-        base_url: Address of the front door, for example http://localhost:8080.
+        base_url: Address of the front door, for example http://localhost:8080; or, where there is none, the address of
+            each function by its name, as `terraform output -json function_urls` gives them.
         token: An access token, or a function that returns a valid one whenever it is called; None sends none. If it
             has a method `renew()`, that is called when the service does not take its token, once for each request.
         backoff: Waits between tries.
@@ -73,21 +73,20 @@ class Client:
 
     def __init__(
         self,
-        base_url: str,
+        base_url: Place,
         token: TokenSource = None,
         *,
         backoff: Backoff | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._token = token
-        self._address = base_url.rstrip("/")
+        self._place = base_url
         self.backoff = backoff or Backoff()
         timeout = httpx.Timeout(60.0, connect=10.0, pool=None)
         # Reading the certificates takes longer than a request; both connections trust the same.
         trusted = httpx.create_ssl_context()
-        address = f"{self._address}{BASE_PATH}"
         agent = {"User-Agent": f"trainshed/{VERSION}"}
-        self._api = httpx.Client(base_url=address, timeout=timeout, transport=transport, verify=trusted, headers=agent)
+        self._api = httpx.Client(timeout=timeout, transport=transport, verify=trusted, headers=agent)
         # The bucket gets no access token: its URLs are signed, and it is another server.
         limits = httpx.Limits(max_connections=64)
         self._bucket = httpx.Client(timeout=timeout, transport=transport, verify=trusted, limits=limits)
@@ -114,13 +113,13 @@ class Client:
         body: dict[str, Any] = {"sessionId": session_id}
         if metadata is not None:
             body["metadata"] = dict(metadata)
-        return cast("NewSession", self._call("POST", "/init-session", json=body, repeatable=True))
+        return cast("NewSession", self._call("init-session", json=body, repeatable=True))
 
     def list_sessions(self, *, limit: int = 50, page_token: str = "", search: str = "") -> SessionPage:
         """Return one page of the user's sessions, newest first; with `search`, of those whose id or title has it."""
         given = {"limit": str(limit), "page_token": page_token, "search": search}
         parameters = {name: value for name, value in given.items() if value}
-        return cast("SessionPage", self._call("GET", "/list-sessions", params=parameters, repeatable=True))
+        return cast("SessionPage", self._call("list-sessions", params=parameters, repeatable=True))
 
     def sessions(self, *, search: str = "") -> Iterator[Session]:
         """Yield all sessions of the user, newest first, page by page; with `search`, those whose id or title has it."""
@@ -134,17 +133,16 @@ class Client:
 
     def get_session(self, session_id: str) -> SessionDetails:
         """Return a session with its files and uploads."""
-        return cast("SessionDetails", self._call("GET", f"/session/{_part(session_id)}", repeatable=True))
+        return cast("SessionDetails", self._call("get-session", session_id=session_id, repeatable=True))
 
     def delete_session(self, session_id: str) -> DeletedSession:
         """Remove a session with everything in it. A second call is a ServiceError with status 404."""
-        path = f"/session/{_part(session_id)}/delete"
-        return cast("DeletedSession", self._call("POST", path, timeout_s=_LONG_ANSWER_S))
+        return cast("DeletedSession", self._call("delete-session", session_id=session_id, timeout_s=_LONG_ANSWER_S))
 
     def finalize_session(self, session_id: str) -> FinalizedSession:
         """Close a session to further uploads and count its rows."""
         body = {"sessionId": session_id}
-        return cast("FinalizedSession", self._call("POST", "/finalize-session", json=body, repeatable=True))
+        return cast("FinalizedSession", self._call("finalize-session", json=body, repeatable=True))
 
     # Uploads
 
@@ -171,7 +169,7 @@ class Client:
         body: dict[str, Any] = {"sessionId": session_id, "fileName": file_name, "size": size}
         optional = {"contentType": content_type, "sha256": sha256, "chunkSize": chunk_size, "presign": presign}
         body |= {name: value for name, value in optional.items() if value is not None}
-        return cast("NewUpload", self._call("POST", "/uploads", json=body, repeatable=True))
+        return cast("NewUpload", self._call("create-upload", json=body, repeatable=True))
 
     def sign_chunks(self, upload_id: str, crc32c_by_index: Mapping[int, str]) -> list[SignedChunk]:
         """Return signed PUT requests, in the order given.
@@ -180,12 +178,12 @@ class Client:
             crc32c_by_index: 1 to 128 chunks with their crc32c in base64, big-endian.
         """
         body = {"chunks": [{"index": index, "crc32c": crc32c} for index, crc32c in crc32c_by_index.items()]}
-        data = self._call("POST", f"/uploads/{_part(upload_id)}/chunks", json=body, repeatable=True)
+        data = self._call("sign-chunks", upload_id=upload_id, json=body, repeatable=True)
         return cast("list[SignedChunk]", data["chunks"])
 
     def get_upload(self, upload_id: str) -> UploadProgress:
         """Return an upload and the chunks that the bucket holds."""
-        return cast("UploadProgress", self._call("GET", f"/uploads/{_part(upload_id)}", repeatable=True))
+        return cast("UploadProgress", self._call("get-upload", upload_id=upload_id, repeatable=True))
 
     def assemble_upload(
         self, upload_id: str, *, stop: threading.Event | None = None, deadline_s: float = 1800.0
@@ -199,9 +197,7 @@ class Client:
         """
         waited_s = 0.0
         while waited_s <= deadline_s:
-            answer = self._send(
-                "POST", f"/uploads/{_part(upload_id)}/assemble", repeatable=True, timeout_s=_LONG_ANSWER_S
-            )
+            answer = self._send("assemble-upload", upload_id=upload_id, repeatable=True, timeout_s=_LONG_ANSWER_S)
             if answer.status_code != httpx.codes.ACCEPTED:
                 return cast("Upload", _data(answer))
             asked_s = retry_after_s(answer.headers.get("Retry-After"))
@@ -255,8 +251,9 @@ class Client:
 
     def abort_upload(self, upload_id: str) -> AbortedUpload:
         """Give an upload up and free its storage."""
-        path = f"/uploads/{_part(upload_id)}/abort"
-        return cast("AbortedUpload", self._call("POST", path, repeatable=True, timeout_s=_LONG_ANSWER_S))
+        return cast(
+            "AbortedUpload", self._call("abort-upload", upload_id=upload_id, repeatable=True, timeout_s=_LONG_ANSWER_S)
+        )
 
     # Training and results
 
@@ -295,11 +292,11 @@ class Client:
         }
         body: dict[str, Any] = {"target": target}
         body |= {name: value for name, value in optional.items() if value is not None}
-        return cast("Run", self._call("POST", f"/train/{_part(session_id)}", json=body))
+        return cast("Run", self._call("train", session_id=session_id, json=body))
 
     def get_training(self, session_id: str) -> Run:
         """Return the latest run of a session with the progress of each model."""
-        return cast("Run", self._call("GET", f"/train/{_part(session_id)}", repeatable=True))
+        return cast("Run", self._call("get-training", session_id=session_id, repeatable=True))
 
     def wait_for_training(self, session_id: str) -> Run:
         """Show the newest run of a session, below the cell of a notebook or in the terminal, until it is over.
@@ -313,17 +310,17 @@ class Client:
 
     def cancel_training(self, session_id: str) -> Run:
         """Cancel the run in progress; what is finished stays."""
-        return cast("Run", self._call("POST", f"/train/{_part(session_id)}/cancel", repeatable=True))
+        return cast("Run", self._call("cancel-training", session_id=session_id, repeatable=True))
 
     def save_models(self, session_id: str) -> SavedModels:
         """Check and record the published models, so that they can be downloaded."""
-        path = f"/save-model/{_part(session_id)}"
-        return cast("SavedModels", self._call("POST", path, repeatable=True, timeout_s=_LONG_ANSWER_S))
+        return cast(
+            "SavedModels", self._call("save-model", session_id=session_id, repeatable=True, timeout_s=_LONG_ANSWER_S)
+        )
 
     def list_models(self, session_id: str) -> ModelList:
         """Return the models of a session."""
-        path = f"/list-models-database/{_part(session_id)}"
-        return cast("ModelList", self._call("GET", path, repeatable=True))
+        return cast("ModelList", self._call("list-models", session_id=session_id, repeatable=True))
 
     def sign_files(self, session_id: str, run_id: str, files: Sequence[Mapping[str, Any]]) -> list[PublishedFile]:
         """Return, for files of a run that is being published, what the bucket holds or a request that writes it once.
@@ -333,7 +330,7 @@ class Client:
             files: 1 to 100 of {"name", "size", "crc32c"}.
         """
         body = {"runId": run_id, "files": [dict(file) for file in files]}
-        data = self._call("POST", f"/publish/{_part(session_id)}", json=body, repeatable=True)
+        data = self._call("publish", session_id=session_id, json=body, repeatable=True)
         return cast("list[PublishedFile]", data["files"])
 
     def plot_variables(
@@ -345,26 +342,27 @@ class Client:
             points: Of each series.
             columns: Only these.
         """
-        path = f"/plot-variables/{_part(session_id)}"
         parameters = {} if points is None else {"points": str(points)}
         if columns is not None:
             parameters["columns"] = _csv_line(columns)
-        data = self._call("GET", path, params=parameters, repeatable=True, timeout_s=_LONG_ANSWER_S)
+        data = self._call(
+            "plot-variables", session_id=session_id, params=parameters, repeatable=True, timeout_s=_LONG_ANSWER_S
+        )
         return cast("PlotVariables", data)
 
     def visualizations(self, session_id: str) -> list[dict[str, Any]]:
         """Return the charts of a session."""
-        data = self._call("GET", f"/visualizations/{_part(session_id)}", repeatable=True)
+        data = self._call("visualizations", session_id=session_id, repeatable=True)
         return cast("list[dict[str, Any]]", data["visualizations"])
 
     def scalers(self, session_id: str) -> list[dict[str, Any]]:
         """Return the scalers of a session: parameters and formula, both directions."""
-        data = self._call("GET", f"/scalers/{_part(session_id)}", repeatable=True)
+        data = self._call("scalers", session_id=session_id, repeatable=True)
         return cast("list[dict[str, Any]]", data["scalers"])
 
     def evaluation_tables(self, session_id: str) -> list[dict[str, Any]]:
         """Return the evaluation tables of a session."""
-        data = self._call("GET", f"/evaluation-tables/{_part(session_id)}", repeatable=True)
+        data = self._call("evaluation-tables", session_id=session_id, repeatable=True)
         return cast("list[dict[str, Any]]", data["evaluation_tables"])
 
     def draw_chart(
@@ -381,7 +379,7 @@ class Client:
             DownloadError: A stored picture cannot be had, or the file not be written.
         """
         parameters = {"name": name, "format": picture_format, "theme": theme}
-        answer = self._send("GET", f"/visualizations/{_part(session_id)}", params=parameters, repeatable=True)
+        answer = self._send("visualizations", session_id=session_id, params=parameters, repeatable=True)
         part = to.with_name(f"{to.name}.part")
         try:
             if answer.is_redirect:
@@ -400,7 +398,7 @@ class Client:
         """Return one evaluation table of a session as CSV."""
         parameters = {"name": name, "format": "csv"}
         return self._send(
-            "GET", f"/evaluation-tables/{_part(session_id)}", params=parameters, repeatable=True
+            "evaluation-tables", session_id=session_id, params=parameters, repeatable=True
         ).content.decode()
 
     def download_model(
@@ -426,7 +424,7 @@ class Client:
         """
         wanted = {"type": framework, "path": path, "format": file["format"] if file else model_format}
         parameters = {name: value for name, value in wanted.items() if value is not None}
-        return self._download(f"/download-model-h5/{_part(session_id)}", parameters, to, file)
+        return self._download("download-model", session_id, parameters, to, file)
 
     def download_archive(self, session_id: str, to: Path) -> Path:
         """Write everything of a session to `to`, as one zip that checks itself; waits while the service builds it.
@@ -435,10 +433,12 @@ class Client:
             DownloadError: The file cannot be written, or the bucket refuses it.
             UnreachableError: It was still being built when the time was up.
         """
-        return self._download(f"/download-archive/{_part(session_id)}", {}, to)
+        return self._download("download-archive", session_id, {}, to)
 
-    def _download(self, address: str, parameters: Mapping[str, str], to: Path, file: ModelFile | None = None) -> Path:
-        url = self._place(address, parameters)
+    def _download(
+        self, name: str, session_id: str, parameters: Mapping[str, str], to: Path, file: ModelFile | None = None
+    ) -> Path:
+        url = self._location(name, session_id, parameters)
         part = to.with_name(f"{to.name}.part")
         try:
             size, sha256 = self._fetch(url, part)
@@ -455,11 +455,11 @@ class Client:
                 part.unlink()
         return to
 
-    def _place(self, address: str, parameters: Mapping[str, str]) -> str:
+    def _location(self, name: str, session_id: str, parameters: Mapping[str, str]) -> str:
         """Return where a file lies; waits while the service makes it."""
         waited_s = 0.0
         while waited_s <= _LONGEST_MAKING_S:
-            answer = self._send("GET", address, params=parameters, repeatable=True)
+            answer = self._send(name, session_id=session_id, params=parameters, repeatable=True)
             if answer.is_redirect and "Location" in answer.headers:
                 return str(answer.headers["Location"])
             if answer.status_code != httpx.codes.ACCEPTED:
@@ -498,24 +498,27 @@ class Client:
 
     # One call
 
-    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        return _data(self._send(method, path, **options))
+    def _call(self, name: str, **options: Any) -> dict[str, Any]:
+        return _data(self._send(name, **options))
 
     def _send(
         self,
-        method: str,
-        path: str,
+        name: str,
         *,
         json: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
         repeatable: bool = False,
         timeout_s: float | None = None,
+        **ids: str,
     ) -> httpx.Response:
-        """Send a request until it is answered, within the bounds of `backoff`.
+        """Send a request to a function until it is answered, within the bounds of `backoff`.
 
         Args:
             repeatable: A second call changes nothing, so one whose answer was lost may be sent again.
+            ids: What the variables of the function's route stand for.
         """
+        method, _ = ROUTES[name]
+        url = url_of(self._place, name, **ids)
         failures = 0
         is_renewed = False
         while True:
@@ -523,7 +526,7 @@ class Client:
             try:
                 answer = self._api.request(
                     method,
-                    path,
+                    url,
                     json=json,
                     params=params,
                     headers=self._authorization(),
@@ -532,7 +535,7 @@ class Client:
                     else httpx.Timeout(timeout_s, connect=10.0, pool=None),
                 )
             except httpx.HTTPError as error:
-                failure = UnreachableError(f"{self._address} does not answer ({_reason(error)}).")
+                failure = UnreachableError(f"{origin(url)} does not answer ({_reason(error)}).")
                 failure.__cause__ = error
                 # A connection that was never made has carried no request.
                 again = repeatable or isinstance(error, httpx.ConnectError)
@@ -557,11 +560,6 @@ class Client:
     def _authorization(self) -> dict[str, str]:
         token = self._token() if callable(self._token) else self._token
         return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _part(text: str) -> str:
-    """Make a path segment of a name."""
-    return quote(text, safe="")
 
 
 def _csv_line(values: Sequence[str]) -> str:

@@ -20,10 +20,11 @@ from trainshed.answers import Model, ModelFile, Upload
 from trainshed.checks import Check, run_checks
 from trainshed.client import Client
 from trainshed.credentials import log_in, log_out, session_file
+from trainshed.deployment import Deployment, check_address, read_deployment
 from trainshed.display import models_tables, session_tables, sessions_table, upload_bar, wait_for_training
 from trainshed.errors import ChecksFailedError, DownloadError, SettingsError, SignInError, UploadError
 from trainshed.plots import draw_chart, draw_column, sparkline
-from trainshed.settings import DEFAULT_URL, check_address, client_from, settings_from
+from trainshed.settings import DEFAULT_URL, client_from, settings_from
 from trainshed.upload import Progress, upload_file
 
 # Of a file's formats, the first of these is the one to reload; .pkl is fetched only on request, it can run code.
@@ -63,11 +64,7 @@ class Command:
 
 def _login(context: Context) -> Any:
     options, environment = context.options, context.environment
-    url = (options.url or environment.get("TRAINSHED_URL") or DEFAULT_URL).rstrip("/")
-    supabase_url = (options.supabase_url or environment.get("SUPABASE_URL") or url).rstrip("/")
-    check_address(url, "--url")
-    check_address(supabase_url, "--supabase-url")
-    key = options.publishable_key or environment.get("SUPABASE_PUBLISHABLE_KEY", "")
+    deployment = _deployment(context)
     email = options.email or environment.get("TRAINSHED_EMAIL") or _asked("E-mail: ", input)
     if options.password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
@@ -75,12 +72,27 @@ def _login(context: Context) -> Any:
         password = environment.get("TRAINSHED_PASSWORD") or _asked("Password: ", getpass.getpass)
     path = session_file(environment)
     try:
-        session = log_in(path, url, supabase_url, key, email, password)
+        session = log_in(path, deployment, email, password)
     except SignInError as error:
-        if key or "API key" not in str(error):
+        if deployment.publishable_key or "API key" not in str(error):
             raise
         raise SettingsError(f"{error} Give the project's key: --publishable-key") from error
-    return {"url": session.url, "email": session.email, "file": str(path)}
+    return {"url": session.url or None, "urls": dict(session.urls), "email": session.email, "file": str(path)}
+
+
+def _deployment(context: Context) -> Deployment:
+    """Return where to sign in: by options, or else by the environment."""
+    options, environment = context.options, context.environment
+    said = options.url or options.supabase_url or options.publishable_key
+    if options.config and said:
+        raise SettingsError("--config says all that --url, --supabase-url and --publishable-key say: give it alone.")
+    if config := options.config or (not said and environment.get("TRAINSHED_CONFIG")):
+        return read_deployment(config)
+    url = (options.url or environment.get("TRAINSHED_URL") or DEFAULT_URL).rstrip("/")
+    supabase_url = (options.supabase_url or environment.get("SUPABASE_URL") or url).rstrip("/")
+    check_address(url, "--url")
+    check_address(supabase_url, "--supabase-url")
+    return Deployment(url, supabase_url, options.publishable_key or environment.get("SUPABASE_PUBLISHABLE_KEY", ""))
 
 
 def _asked(question: str, ask: Callable[[str], str]) -> str:
@@ -90,12 +102,13 @@ def _asked(question: str, ask: Callable[[str], str]) -> str:
 
 
 def _show_login(answer: Any) -> list[str]:
-    return [escape(f"Signed in at {answer['url']} as {answer['email']}.")]
+    where = answer["url"] or f"{len(answer['urls'])} functions, each at its own address,"
+    return [escape(f"Signed in at {where} as {answer['email']}.")]
 
 
 def _logout(context: Context) -> Any:
     session = log_out(session_file(context.environment))
-    return {"url": session.url, "email": session.email} if session else {"url": None, "email": None}
+    return {"url": session.url or None, "email": session.email} if session else {"url": None, "email": None}
 
 
 def _show_logout(answer: Any) -> list[str]:

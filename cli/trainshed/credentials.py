@@ -9,13 +9,15 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 from trainshed.auth import RENEW_BEFORE_END_S, AuthSession, password_session, refreshed_session, sign_out
+from trainshed.deployment import Deployment
 from trainshed.errors import SettingsError, SignInError
+from trainshed.routes import Place
 
 FOLDER = "trainshed"
 FILE = "session.json"
@@ -26,9 +28,10 @@ class SavedSession:
     """Where somebody is signed in, and as whom.
 
     Attributes:
-        url: Address of Trainshed.
+        url: Address of Trainshed; empty where each function has one of its own.
         supabase_url: Of the project; sign-in lies at /auth/v1.
         ends_at: When the access token ends [s since 1970].
+        urls: The address of each function, where each has one of its own.
     """
 
     url: str
@@ -38,6 +41,12 @@ class SavedSession:
     access_token: str
     refresh_token: str
     ends_at: float
+    urls: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place:
+        """Where the functions are."""
+        return self.urls or self.url
 
     def renewed(self, session: AuthSession) -> "SavedSession":
         """Return the same sign-in with other tokens."""
@@ -100,16 +109,17 @@ def save(path: Path, session: SavedSession) -> None:
         raise SettingsError(f"Cannot write {path}: {error.strerror}.") from error
 
 
-def log_in(path: Path, url: str, supabase_url: str, publishable_key: str, email: str, password: str) -> SavedSession:
+def log_in(path: Path, deployment: Deployment, email: str, password: str) -> SavedSession:
     """Sign in and keep it.
 
     Raises:
         SignInError: E-mail or password are wrong, or the sign-in service does not answer.
         SettingsError: It cannot be kept.
     """
-    found = password_session(supabase_url, publishable_key, email, password)
-    empty = SavedSession(url, supabase_url, publishable_key, email, "", "", 0.0)
-    session = empty.renewed(found)
+    place, supabase_url, key = deployment.place, deployment.supabase_url, deployment.publishable_key
+    found = password_session(supabase_url, key, email, password)
+    url, urls = (place, {}) if isinstance(place, str) else ("", place)
+    session = SavedSession(url, supabase_url, key, email, "", "", 0.0, urls).renewed(found)
     with _locked(path):
         save(path, session)
     return session

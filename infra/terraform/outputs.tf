@@ -4,7 +4,7 @@ output "artifacts_bucket" {
 }
 
 output "console_config" {
-  description = "The console's config.json: where this deployment's servers are."
+  description = "The console's config.json: where this deployment's servers are; `trainshed login --config` takes it too."
   value = merge(
     {
       supabaseUrl            = var.supabase_url
@@ -28,7 +28,7 @@ output "front_door" {
 }
 
 output "function_urls" {
-  description = "Address of each function that users call, by name: `urls` of the TypeScript client."
+  description = "Address of each function that users call, by name: `urls` of the TypeScript client, and what the Python client takes."
   value = {
     for key, function in local.user_functions : key => google_cloudfunctions2_function.function[key].service_config[0].uri
   }

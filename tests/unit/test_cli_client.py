@@ -78,8 +78,8 @@ def test_without_a_token_no_authorization_is_sent():
 def test_a_session_id_cannot_leave_its_place_in_the_path():
     script, client = make_client(success())
     with client:
-        client.get_session("../list-sessions?x=1")
-    assert script.requests[0].url.raw_path == b"/api/training/session/..%2Flist-sessions%3Fx%3D1"
+        client.get_session("..?x=1#%2F")
+    assert script.requests[0].url.raw_path == b"/api/training/session/..%3Fx%3D1%23%252F"
 
 
 def test_problem_details_become_a_typed_error():

@@ -11,6 +11,7 @@ import pytest
 from trainshed import auth
 from trainshed.client import Client
 from trainshed.credentials import SavedSession, SavedSignIn, load, log_in, log_out, save, session_file
+from trainshed.deployment import Deployment
 from trainshed.errors import ServiceError, SettingsError, SignInError
 from trainshed.retry import Backoff
 from trainshed.settings import settings_from
@@ -56,7 +57,7 @@ def path(tmp_path):
 
 
 def signed_in(path):
-    return log_in(path, "http://trainshed", "http://supabase", "key-1", "alice@example.com", "secret")
+    return log_in(path, Deployment("http://trainshed", "http://supabase", "key-1"), "alice@example.com", "secret")
 
 
 def ended(path):
@@ -83,7 +84,7 @@ def test_its_place_follows_xdg_and_ignores_a_relative_one(tmp_path, monkeypatch)
 
 def test_a_wrong_password_keeps_nothing(service, path):
     with pytest.raises(SignInError, match=r"Cannot sign in as alice@example\.com: Invalid login credentials\."):
-        log_in(path, "http://trainshed", "http://supabase", "", "alice@example.com", "wrong")
+        log_in(path, Deployment("http://trainshed", "http://supabase", ""), "alice@example.com", "wrong")
     assert load(path) is None
     assert "apikey" not in service.requests[0][2]
 
@@ -183,7 +184,21 @@ class TestWhoCounts:
 
     def test_the_kept_sign_in_says_where_and_who(self, tmp_path):
         settings = settings_from(self.kept(tmp_path))
-        assert (settings.url, settings.token(), settings.caller) == ("http://here", "t", "of alice@example.com")
+        assert (settings.place, settings.token(), settings.caller) == ("http://here", "t", "of alice@example.com")
+
+    def test_it_says_where_each_function_is(self, service, tmp_path):
+        path, urls = session_file({"XDG_CONFIG_HOME": str(tmp_path)}), {"get-session": "http://get-session"}
+        log_in(path, Deployment(urls, "http://s", ""), "alice@example.com", "secret")
+        settings = settings_from({"XDG_CONFIG_HOME": str(tmp_path)})
+        assert (settings.place, settings.token()) == (urls, "access-1")
+
+    def test_a_sign_in_of_the_version_before_is_still_one(self, tmp_path):
+        environment = self.kept(tmp_path)
+        path = session_file(environment)
+        document = json.loads(path.read_text())
+        del document["urls"]
+        path.write_text(json.dumps(document))
+        assert settings_from(environment).place == "http://here"
 
     def test_a_token_goes_before_it(self, tmp_path):
         settings = settings_from(self.kept(tmp_path) | {"TRAINSHED_TOKEN": "mine"})
@@ -191,7 +206,7 @@ class TestWhoCounts:
 
     def test_it_is_not_sent_to_another_service(self, tmp_path):
         settings = settings_from(self.kept(tmp_path) | {"TRAINSHED_URL": "http://elsewhere"})
-        assert (settings.url, settings.token) == ("http://elsewhere", None)
+        assert (settings.place, settings.token) == ("http://elsewhere", None)
 
 
 class TestRefusedTokens:
