@@ -26,6 +26,8 @@ export class Service {
   /** Asked first about each request; true: it has answered. */
   faults: Fault[] = [];
   concurrency = 3;
+  /** What is told of an assembly, look by look; it ends with the last. */
+  verifiedBytes: (number | null)[] = [];
   mostAtOnce = 0;
   puts = 0;
   url = "";
@@ -96,7 +98,10 @@ export class Service {
     if (line === "POST /api/training/uploads") return this.#create(body, response);
     const upload = id && this.uploads.get(id);
     if (!upload) return refuse(response, 404, "upload_not_found");
-    if (verb === undefined) return answer(response, 200, this.#progress(upload));
+    if (verb === undefined) {
+      const verifiedBytes = upload.state === "assembling" ? this.verifiedBytes.shift() : null;
+      return answer(response, 200, { ...this.#progress(upload), verifiedBytes });
+    }
     if (verb === "abort") {
       upload.state = "aborted";
       upload.chunks.clear();
@@ -143,6 +148,8 @@ export class Service {
   async #assemble(upload: StoredUpload, response: ServerResponse): Promise<void> {
     const { missing } = this.#progress(upload);
     if (missing.length > 0) return refuse(response, 409, "chunks_missing", { missing });
+    upload.state = "assembling";
+    while (this.verifiedBytes.length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
     upload.crc32c ??= await crc32cOf(new Blob(this.contentOf(upload)));
     upload.state = "assembled";
     answer(response, 200, this.#progress(upload));

@@ -354,6 +354,23 @@ test("while another call assembles, the task asks again as late as it is told to
   expect((await start(file(10)).done).state).toBe("assembled");
 });
 
+test("while the service reads the joined file, the task tells how far it is", { timeout: 30_000 }, async () => {
+  service.now.verifiedBytes = [null, 400, 900];
+  let failures = 1;
+  service.now.faults.push((request, response) => {
+    if (request.method !== "GET" || service.now.only.state !== "assembling" || failures === 0) return false;
+    failures -= 1;
+    refuse(response, 404, "upload_not_found");
+    return true;
+  });
+  const task = start(file(2 * CHUNK_BYTES));
+  const told: (number | null)[] = [];
+  task.on("progress", ({ verifiedBytes }) => told.push(verifiedBytes));
+  expect((await task.done).state).toBe("assembled");
+  expect(told.filter((bytes) => bytes !== null)).toEqual([400, 900]);
+  expect(task.progress.verifiedBytes).toBe(null);
+});
+
 test("an upload that was aborted elsewhere ends with that reason", async () => {
   const page = new AbortController();
   const task = start(file(20 * CHUNK_BYTES), { signal: page.signal });

@@ -35,6 +35,8 @@ export interface TaskProgress {
   bytesPerSecond: number | null;
   remainingSeconds: number | null;
   chunks: { stored: number; total: number };
+  /** While the chunks are put together: how much of the whole the service has read again; null before it has said so. */
+  verifiedBytes: number | null;
   /** Requests at once at this time. */
   concurrency: number;
 }
@@ -74,6 +76,8 @@ const PROGRESS_EVERY_MS = 100;
 // Chunks may be swept or lost between two looks at the bucket; a third time it is no accident.
 const ROUNDS = 3;
 const UNREACHABLE_MS = 30 * 60_000;
+// The service says anew how far an assembly is every two seconds (REPORT_EVERY_S in shared/assembly.py).
+const WATCH_EVERY_MS = 2000;
 
 const hasher = new Hasher();
 
@@ -110,6 +114,7 @@ export class UploadTask {
   #error: TrainshedError | null = null;
   #sender: Sender | null = null;
   #storedBytes = 0;
+  #verifiedBytes: number | null = null;
   #resumed: (() => void)[] = [];
   #progressTimer: ReturnType<typeof setTimeout> | undefined;
   #toldAt = 0;
@@ -181,6 +186,7 @@ export class UploadTask {
       bytesPerSecond: rate,
       remainingSeconds: rate ? (this.file.size - sentBytes) / rate : null,
       chunks: { stored: this.#stored.size, total: this.#plan?.totalChunks ?? 0 },
+      verifiedBytes: this.#verifiedBytes,
       concurrency: this.#sender?.concurrency ?? 0,
     };
   }
@@ -386,6 +392,17 @@ export class UploadTask {
 
   async #assemble(uploadId: string): Promise<Upload> {
     this.#setPhase("assembling");
+    const watching = new AbortController();
+    void this.#watch(uploadId, watching.signal);
+    try {
+      return await this.#assembled(uploadId);
+    } finally {
+      watching.abort();
+      this.#verifiedBytes = null;
+    }
+  }
+
+  async #assembled(uploadId: string): Promise<Upload> {
     for (let failures = 0; ; ) {
       let askedMs: number | null = null;
       try {
@@ -401,6 +418,21 @@ export class UploadTask {
         if (!(error instanceof TrainshedError && error.retryable) || failures >= ROUNDS) throw error;
       }
       await pause(askedMs ?? waitMs(failures), this.#ended.signal);
+    }
+  }
+
+  /** Tell how far the assembly is, until the signal. */
+  async #watch(uploadId: string, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await pause(WATCH_EVERY_MS, signal);
+        const { verifiedBytes } = await this.#http.call<UploadProgress>("get-upload", { path: { upload_id: uploadId }, signal });
+        if (signal.aborted || verifiedBytes === this.#verifiedBytes) continue;
+        this.#verifiedBytes = verifiedBytes;
+        this.#tellProgress();
+      } catch {
+        // Only a look on: the call that assembles says what became of it.
+      }
     }
   }
 

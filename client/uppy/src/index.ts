@@ -101,7 +101,7 @@ export class Trainshed<M extends Meta, B extends Body> extends BasePlugin<Trains
     });
     task.on("upload", (upload) => this.#set(id, { trainshed: { sessionId, uploadId: upload.uploadId } }));
     // The bytes that the bucket has, not those that have left: an upload that shows 100 % is there.
-    task.on("progress", ({ storedBytes, totalBytes }) => {
+    task.on("progress", ({ storedBytes, totalBytes, verifiedBytes }) => {
       const now = this.uppy.getState().files[id];
       if (!now) return;
       this.uppy.emit("upload-progress", now, {
@@ -109,6 +109,9 @@ export class Trainshed<M extends Meta, B extends Body> extends BasePlugin<Trains
         bytesUploaded: storedBytes,
         bytesTotal: totalBytes,
       });
+      if (verifiedBytes) {
+        this.uppy.emit("postprocess-progress", now, { mode: "determinate", message: "Checking the file", value: verifiedBytes / totalBytes });
+      }
     });
     task.on("state", (state) => {
       const now = this.uppy.getState().files[id];

@@ -74,8 +74,13 @@ test("a file goes into the session, and its record is the answer", async () => {
   expect(tasks[0]!.options).toMatchObject({ sessionId: "of a.csv", fileName: "a.csv", contentType: "text/csv" });
   tasks[0]!.tell("progress", { storedBytes: 2, totalBytes: 4 });
   expect(uppy.getFiles()[0]!.progress).toMatchObject({ bytesUploaded: 2, bytesTotal: 4 });
+  const shown = (): object | undefined => uppy.getFiles()[0]!.progress.postprocess;
   tasks[0]!.tell("state", "assembling");
+  expect(shown()).toMatchObject({ mode: "indeterminate" });
+  tasks[0]!.tell("progress", { storedBytes: 4, totalBytes: 4, verifiedBytes: 1 });
+  expect(shown()).toMatchObject({ mode: "determinate", value: 0.25 });
   tasks[0]!.tell("state", "assembled");
+  expect(shown()).toBe(undefined);
   tasks[0]!.resolve({ uploadId: "u", state: "assembled" } as Upload);
   const { successful } = (await result)!;
   expect(successful![0]!.response).toMatchObject({ status: 200, body: { uploadId: "u" } });
