@@ -3,7 +3,7 @@ import { Http, addresses, type CallOptions, type Fetch, type GetToken, type Requ
 import type { FunctionName } from "./routes.js";
 import type * as api from "./types.js";
 import { UploadTask, type UploadOptions } from "./uploads/task.js";
-import { pause, retryAfterMs } from "./waiting.js";
+import { pause } from "./waiting.js";
 
 export type { CallOptions, GetToken } from "./http.js";
 
@@ -18,8 +18,6 @@ export interface ClientOptions {
 }
 
 export type Client = ReturnType<typeof createClient>;
-
-const FIRST_LOOK_MS = 1000;
 
 /**
  * Return a client of one deployment.
@@ -39,10 +37,9 @@ export function createClient(place: Place, options: ClientOptions = {}) {
   /** Ask again, as late as told to, until it is done. */
   async function finished<Data>(name: FunctionName, request: Request): Promise<Data> {
     for (;;) {
-      const answer = await http.answer(name, request);
-      if (answer.status !== 202) return ((await answer.json()) as { data: Data }).data;
-      await answer.body?.cancel();
-      await pause(retryAfterMs(answer.headers.get("Retry-After")) ?? FIRST_LOOK_MS, request.signal);
+      const answer = await http.dataOrWait<Data>(name, request);
+      if ("data" in answer) return answer.data;
+      await pause(answer.waitMs, request.signal);
     }
   }
 
@@ -159,7 +156,7 @@ export function createClient(place: Place, options: ClientOptions = {}) {
         { signal }: CallOptions = {},
       ): Promise<Blob> {
         const query = { name, format: "svg", ...look };
-        return (await http.answer("visualizations", { path: { session_id: sessionId }, query, signal })).blob();
+        return http.blob("visualizations", { path: { session_id: sessionId }, query, signal });
       },
       scalers(sessionId: string, { signal }: CallOptions = {}): Promise<api.Scalers> {
         return http.call("scalers", { path: { session_id: sessionId }, signal });
@@ -170,7 +167,7 @@ export function createClient(place: Place, options: ClientOptions = {}) {
       /** One evaluation table as a CSV file. */
       async evaluationTableFile(sessionId: string, name: string, { signal }: CallOptions = {}): Promise<Blob> {
         const query = { name, format: "csv" };
-        return (await http.answer("evaluation-tables", { path: { session_id: sessionId }, query, signal })).blob();
+        return http.blob("evaluation-tables", { path: { session_id: sessionId }, query, signal });
       },
     },
   };

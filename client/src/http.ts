@@ -28,6 +28,8 @@ export interface Request {
 }
 
 const MOST_TRIES = 5;
+/** How long to wait before asking again what is not done yet, where the answer does not say [ms]. */
+const FIRST_LOOK_MS = 1000;
 // A load balancer's own answers, which are no problem documents.
 const PASSING_STATUSES = new Set([408, 429, 502, 503, 504]);
 
@@ -38,6 +40,7 @@ export class Http {
   readonly givenFetch: Fetch | undefined;
   readonly #address: (name: FunctionName) => string;
   readonly #getToken: GetToken;
+  #renewal: { refused: string | undefined; token: Promise<string | null | undefined> } | null = null;
 
   constructor(address: (name: FunctionName) => string, getToken: GetToken, given: Fetch | undefined) {
     this.#address = address;
@@ -49,25 +52,40 @@ export class Http {
 
   /** Return the `data` of a function's answer. */
   async call<Data>(name: FunctionName, request: Request = {}): Promise<Data> {
-    return dataOf<Data>(await this.answer(name, request));
+    return this.#ask(name, request, dataOf<Data>);
+  }
+
+  /** Return the `data` of an answer, or how long to wait before asking again: what was asked for is not done yet (202). */
+  async dataOrWait<Data>(name: FunctionName, request: Request = {}): Promise<{ data: Data } | { waitMs: number }> {
+    return this.#ask(name, request, async (answer) => {
+      if (answer.status !== 202) return { data: await dataOf<Data>(answer) };
+      await answer.body?.cancel();
+      return { waitMs: retryAfterMs(answer.headers.get("Retry-After")) ?? FIRST_LOOK_MS };
+    });
+  }
+
+  /** Return the bytes of a function's answer. */
+  async blob(name: FunctionName, request: Request = {}): Promise<Blob> {
+    return this.#ask(name, request, (answer) => answer.blob());
   }
 
   /**
-   * Return a function's answer, which is a success.
+   * Return what `read` makes of a function's answer, which is a success. A connection that breaks while it is read is as good
+   * as no answer.
    *
    * @throws TrainshedError - the service refuses, or does not answer after several tries
    */
-  async answer(name: FunctionName, request: Request = {}): Promise<Response> {
+  async #ask<Result>(name: FunctionName, request: Request, read: (answer: Response) => Promise<Result>): Promise<Result> {
     const { signal } = request;
     let token = await this.#getToken();
     let wasRefused = false;
     for (let failures = 0; ; ) {
       if (signal?.aborted) throw cancelledError(signal);
-      const outcome = await this.#attempt(name, request, token);
-      if (outcome instanceof Response) return outcome;
+      const outcome = await this.#attempt(name, request, token, read);
+      if ("result" in outcome) return outcome.result;
       if (outcome.error.status === 401 && !wasRefused) {
         wasRefused = true;
-        const other = await this.#getToken(token ?? undefined);
+        const other = await this.#renew(token ?? undefined);
         if (other) {
           token = other;
           continue;
@@ -83,11 +101,30 @@ export class Http {
     }
   }
 
-  async #attempt(
+  /** Ask for another token than the refused one, once for all requests that wait for it. */
+  async #renew(refused: string | undefined): Promise<string | null | undefined> {
+    if (this.#renewal === null || this.#renewal.refused !== refused) {
+      const renew = async (): Promise<string | null | undefined> => {
+        // Another request may have come first, and be done.
+        const current = await this.#getToken();
+        return current && current !== refused ? current : this.#getToken(refused);
+      };
+      const renewal = { refused, token: renew() };
+      this.#renewal = renewal;
+      const forget = (): void => {
+        if (this.#renewal === renewal) this.#renewal = null;
+      };
+      renewal.token.then(forget, forget);
+    }
+    return this.#renewal.token;
+  }
+
+  async #attempt<Result>(
     name: FunctionName,
     request: Request,
     token: string | null | undefined,
-  ): Promise<Response | { error: TrainshedError; askedMs: number | null }> {
+    read: (answer: Response) => Promise<Result>,
+  ): Promise<{ result: Result } | { error: TrainshedError; askedMs: number | null }> {
     const url = this.url(name, request);
     const headers: Record<string, string> = {};
     if (token) headers["Authorization"] = `Bearer ${token}`;
@@ -96,19 +133,19 @@ export class Http {
     const init: RequestInit = { method, headers, credentials: "omit" };
     if (request.body !== undefined) init.body = JSON.stringify(request.body);
     if (request.signal) init.signal = request.signal;
-    let answer: Response;
     try {
-      answer = await this.fetch(url, init);
+      const answer = await this.fetch(url, init);
+      if (answer.ok) return { result: await read(answer) };
+      return { error: await errorOf(answer), askedMs: retryAfterMs(answer.headers.get("Retry-After")) };
     } catch (cause) {
       if (request.signal?.aborted) throw cancelledError(request.signal);
-      const fault = isOffline() ? null : await functionsFault(this.fetch, url);
+      if (cause instanceof TrainshedError) return { error: cause, askedMs: null };
+      const fault = isOffline() ? null : await functionsFault(this.fetch, url, Object.keys(headers));
       const error = fault
         ? new TrainshedError("cors", fault, { cause })
         : new TrainshedError("unreachable", `${new URL(url, here()).origin} does not answer.`, { retryable: true, cause });
       return { error, askedMs: null };
     }
-    if (answer.ok) return answer;
-    return { error: await errorOf(answer), askedMs: retryAfterMs(answer.headers.get("Retry-After")) };
   }
 
   /** Return the address that a request goes to. */
@@ -170,8 +207,9 @@ function unexpected(answer: Response): TrainshedError {
 }
 
 async function json(answer: Response): Promise<Record<string, unknown> | null> {
+  const text = await answer.text();
   try {
-    const document: unknown = await answer.json();
+    const document: unknown = JSON.parse(text);
     return isObject(document) ? document : null;
   } catch {
     return null;

@@ -19,13 +19,15 @@ export function waitMs(failures: number, askedMs: number | null = null, backoff:
   return Math.max(askedMs ?? 0, most * (0.5 + Math.random() / 2));
 }
 
+/** Nobody means more, and a timer cannot wait for 25 days: it would end at once. */
+const LONGEST_ASKED_MS = 24 * 3600 * 1000;
+
 /** Read `Retry-After`: seconds or a date; null where there is none [ms]. */
 export function retryAfterMs(value: string | null, now: number = Date.now()): number | null {
   if (value === null || value.trim() === "") return null;
   const seconds = Number(value);
-  if (Number.isFinite(seconds)) return Math.max(0, seconds * 1000);
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? null : Math.max(0, date - now);
+  const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(value) - now;
+  return Number.isNaN(ms) ? null : Math.min(Math.max(0, ms), LONGEST_ASKED_MS);
 }
 
 /** Wait; a signal ends it with the error `cancelled`. */

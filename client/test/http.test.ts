@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { TrainshedError, createClient } from "../src/index.js";
 import { BACKOFF, retryAfterMs, waitMs } from "../src/waiting.js";
 
@@ -114,6 +114,72 @@ describe("errors", () => {
     expect(asked.map(({ headers }) => headers["Authorization"])).toEqual(["Bearer a", "Bearer b"]);
   });
 
+  describe("an expired token", () => {
+    /** Refuse the first token that comes, and those who bring it later. */
+    const refusing = (): typeof fetch => async (_, init) =>
+      (init!.headers as Record<string, string>)["Authorization"] === "Bearer a" ? problem(401, "unauthenticated") : ok({ count: 0 });
+
+    test("is renewed once for all requests that wait for another", async () => {
+      const renewals: ((token: string) => void)[] = [];
+      const getToken = (refused?: string): string | Promise<string> => (refused ? new Promise((resolve) => renewals.push(resolve)) : "a");
+      const signedIn = createClient({ baseUrl: "https://t.example" }, { fetch: refusing(), getToken });
+      const calls = [signedIn.sessions.list(), signedIn.sessions.list(), signedIn.training.get("s")];
+      await vi.waitFor(() => expect(renewals).not.toHaveLength(0));
+      renewals[0]!("b");
+      await Promise.all(calls);
+      expect(renewals).toHaveLength(1);
+    });
+
+    test("is not renewed again for a request that was refused after another one had it renewed", async () => {
+      let token = "a";
+      const refused = vi.fn();
+      const getToken = (old?: string): string => (old && (refused(old), (token = "b")), token);
+      const send = refusing();
+      let letGo!: () => void;
+      const first = new Promise<void>((resolve) => (letGo = resolve));
+      const slow: typeof fetch = async (url, init) => (String(url).includes("/train/") && (await first), send(url, init));
+      const signedIn = createClient({ baseUrl: "https://t.example" }, { fetch: slow, getToken });
+      const late = signedIn.training.get("s");
+      await signedIn.sessions.list();
+      letGo();
+      await late;
+      expect(refused.mock.calls).toEqual([["a"]]);
+    });
+
+    test("that could not be renewed is asked for again by the next request", async () => {
+      let isSignedIn = false;
+      const getToken = (refused?: string): string | null => (refused && isSignedIn ? "b" : refused ? null : "a");
+      const signedIn = createClient({ baseUrl: "https://t.example" }, { fetch: refusing(), getToken });
+      await expect(signedIn.sessions.list()).rejects.toMatchObject({ status: 401 });
+      isSignedIn = true;
+      expect(await signedIn.sessions.list()).toEqual({ count: 0 });
+    });
+  });
+
+  test("a connection that breaks within an answer is repeated like one without", async () => {
+    const broken = (status: number): Response =>
+      new Response(new ReadableStream({ pull: (reader) => reader.error(new TypeError("terminated")) }), { status });
+    answers = [broken(200), broken(404), ok({ count: 0 })];
+    expect(await client.sessions.list()).toEqual({ count: 0 });
+    answers = [broken(200), new Response("<svg/>")];
+    expect(await (await client.results.picture("s", "c")).text()).toBe("<svg/>");
+    answers = Array.from({ length: 9 }, () => broken(200));
+    await expect(client.sessions.list()).rejects.toMatchObject({ code: "unreachable", retryable: true });
+  });
+
+  test("a call that is given up while its answer is read says so", async () => {
+    const page = new AbortController();
+    answers = [new Response(new ReadableStream({ pull: (reader) => (page.abort(), reader.error(page.signal.reason)) }))];
+    await expect(client.sessions.list({}, { signal: page.signal })).rejects.toMatchObject({ code: "cancelled" });
+  });
+
+  test("what is not done yet is asked for again, as late as the service says", async () => {
+    answers = [new Response("{}", { status: 202, headers: { "Retry-After": "1" } }), ok({ url: "https://b.example/m" })];
+    const begun = performance.now();
+    expect(await client.models.downloadUrl("s")).toBe("https://b.example/m");
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(990);
+  });
+
   test("a signal ends a call, also while it waits", async () => {
     Object.assign(BACKOFF, { firstMs: 60_000, mostMs: 60_000 });
     answers = [problem(503, "unavailable", true)];
@@ -147,5 +213,12 @@ describe("waits", () => {
     expect(retryAfterMs("Thu, 26 Nov 2026 11:00:00 GMT", now)).toBe(0);
     expect(retryAfterMs(null)).toBeNull();
     expect(retryAfterMs("soon")).toBeNull();
+    expect(retryAfterMs(" ")).toBeNull();
+    expect(retryAfterMs("-1")).toBe(0);
+  });
+
+  test("more than a day is not waited: a timer that cannot count so far would end at once", () => {
+    expect(retryAfterMs("99999999")).toBe(24 * 3600 * 1000);
+    expect(retryAfterMs("Thu, 26 Nov 2099 12:00:00 GMT")).toBe(24 * 3600 * 1000);
   });
 });

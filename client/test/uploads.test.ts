@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
-import { createClient, type Client, type TaskState, type UploadTask } from "../src/index.js";
+import { createClient, type Client, type UploadTask } from "../src/index.js";
 import { BACKOFF } from "../src/waiting.js";
 import { CHUNK_BYTES, Service, answer, refuse, refuseXml } from "./service.js";
+import { begin, file, statesOf, until } from "./uploading.js";
 
 const service = { now: new Service() };
 let client: Client;
@@ -17,26 +18,14 @@ beforeEach(async () => {
 
 afterEach(() => service.now.stop());
 
-function file(size: number, seed = 1): File {
-  return new File([Uint8Array.from({ length: size }, (_, at) => (at * seed + (at >> 8)) & 0xff)], "data.csv", { type: "text/csv" });
-}
-
-function start(content: Blob, options: Partial<Parameters<Client["uploads"]["start"]>[1]> = {}, by: Client = client): UploadTask {
-  return by.uploads.start(content, { sessionId: "s", ...options });
-}
-
-function statesOf(task: UploadTask): TaskState[] {
-  const states: TaskState[] = [];
-  task.on("state", (state) => states.push(state));
-  return states;
+function start(content: Blob, options: Parameters<typeof begin>[2] = {}, by: Client = client): UploadTask {
+  return begin(by, content, options);
 }
 
 async function sameAsStored(content: Blob): Promise<boolean> {
   const stored = await new Blob(service.now.contentOf(service.now.only)).arrayBuffer();
   return Buffer.from(stored).equals(Buffer.from(await content.arrayBuffer()));
 }
-
-const until = (condition: () => boolean): Promise<void> => vi.waitFor(() => expect(condition()).toBe(true), { timeout: 50_000, interval: 2 });
 
 test.each([0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 40 * CHUNK_BYTES + 7])("a file of %i bytes arrives as it is", async (size) => {
   const content = file(size);
@@ -303,6 +292,21 @@ test("who has to sign in again is told, and the upload waits and goes on", async
   task.resume();
   await task.done;
   expect(await sameAsStored(content)).toBe(true);
+});
+
+test("cancelled while somebody is to sign in again, it ends at once", async () => {
+  const signedIn = createClient({ baseUrl: service.now.url }, { getToken: (refused) => (refused ? new Promise(() => undefined) : "old") });
+  service.now.fault(/^POST/, -1, (_, response) => refuse(response, 401, "unauthenticated"));
+  const task = start(file(10), {}, signedIn);
+  await until(() => service.now.calls.length > 0);
+  await task.cancel();
+  await expect(task.done).rejects.toMatchObject({ code: "cancelled" });
+});
+
+test("a function without an address in the map ends the upload with its name", async () => {
+  const { url } = service.now;
+  const spread = createClient({ urls: { "create-upload": `${url}/api/training` } });
+  await expect(start(file(10), {}, spread).done).rejects.toMatchObject({ code: "unreachable", retryable: false, detail: expect.stringContaining("sign-chunks") });
 });
 
 test("a browser that says it is offline is believed at once, and when it says that it is back", async () => {

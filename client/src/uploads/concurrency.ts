@@ -50,7 +50,6 @@ export class Concurrency {
     this.#quietUntil = now + SAME_MOMENT_MS;
     this.#limit = Math.max(1, this.#limit >> 1);
     this.#wasRaised = false;
-    this.#rateBefore = 0;
     this.#windowsToWait = 2;
     this.restart(now);
   }

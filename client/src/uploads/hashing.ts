@@ -63,6 +63,8 @@ export class Hasher {
     if (this.#users > 0) return;
     this.#worker?.terminate();
     this.#worker = null;
+    // Nobody waits for what it was still asked.
+    this.#waiting.clear();
   }
 
   /**

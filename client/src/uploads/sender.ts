@@ -67,6 +67,8 @@ export class Sender {
   #unreachableSince: number | null = null;
   #isLooking = false;
   #holdUntil = 0;
+  /** The bucket has asked for it: holds whatever else changes. */
+  #busyUntil = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #resolve!: () => void;
   #reject!: (error: unknown) => void;
@@ -156,8 +158,9 @@ export class Sender {
       this.#onOffline();
       return;
     }
-    if (now < this.#holdUntil) {
-      this.#wakeIn(this.#holdUntil - now);
+    const heldUntil = Math.max(this.#holdUntil, this.#busyUntil);
+    if (now < heldUntil) {
+      this.#wakeIn(heldUntil - now);
       return;
     }
     let soonest = Infinity;
@@ -293,7 +296,7 @@ export class Sender {
     if (BUSY_STATUSES.has(answer.status)) {
       this.#concurrency.busy(now);
       // What it says of one request holds for all of them.
-      if (asked !== null) this.#holdUntil = Math.max(this.#holdUntil, now + asked);
+      if (asked !== null) this.#busyUntil = Math.max(this.#busyUntil, now + asked);
     }
     chunk.notBefore = now + waitMs(chunk.failures, asked);
     this.#signed.push(chunk);

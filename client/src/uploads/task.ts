@@ -1,7 +1,7 @@
 import { TrainshedError, cancelledError } from "../errors.js";
 import type { Http } from "../http.js";
 import type { NewUpload, SignedChunks, Table, Upload, UploadProgress } from "../types.js";
-import { isOffline, online, pause, retryAfterMs, waitMs } from "../waiting.js";
+import { isOffline, online, pause, waitMs } from "../waiting.js";
 import { Hasher, type HashKind } from "./hashing.js";
 import { ChunkPlan } from "./plan.js";
 import { putFor } from "./put.js";
@@ -407,12 +407,11 @@ export class UploadTask {
       let askedMs: number | null = null;
       try {
         const answer = await this.#patiently(() =>
-          this.#http.answer("assemble-upload", { path: { upload_id: uploadId }, signal: this.#ended.signal, patient: true }),
+          this.#http.dataOrWait<Upload>("assemble-upload", { path: { upload_id: uploadId }, signal: this.#ended.signal, patient: true }),
         );
-        if (answer.status !== 202) return ((await answer.json()) as { data: Upload }).data;
-        await answer.body?.cancel();
+        if ("data" in answer) return answer.data;
         failures = 0;
-        askedMs = retryAfterMs(answer.headers.get("Retry-After")) ?? 1000;
+        askedMs = answer.waitMs;
       } catch (error) {
         failures += 1;
         if (!(error instanceof TrainshedError && error.retryable) || failures >= ROUNDS) throw error;
@@ -459,7 +458,8 @@ export class UploadTask {
       await this.#unpaused();
       const resumes = this.#resumes;
       try {
-        const result = await call();
+        // Whoever renews the token may wait for a person, and this task may end before.
+        const result = await this.#orEnded(call());
         this.#takeOffline(false);
         return result;
       } catch (error) {

@@ -10,7 +10,7 @@ export interface TrainshedOptions<M extends Meta, B extends Body> extends Plugin
   limit?: number;
   /** Compute each file's sha256 first, so that one that was uploaded before is not sent again. */
   sha256?: boolean;
-  /** Signs the user in again; the upload goes on when it resolves. Without it the file fails and can be retried. */
+  /** Signs the user in again; the upload goes on when it resolves. Without it, or where it rejects, the file fails and can be retried. */
   signIn?: (error: TrainshedError) => Promise<void>;
 }
 
@@ -78,9 +78,12 @@ export class Trainshed<M extends Meta, B extends Body> extends BasePlugin<Trains
       const kept = (file as UppyFile<M, B> & Kept).trainshed;
       const { sessionId: session, sha256 } = this.opts;
       const sessionId = kept?.sessionId ?? (typeof session === "string" ? session : await session(file));
+      // Nor may it have been removed or paused unnoticed while its session was looked for.
+      const now = this.uppy.getState().files[id];
+      if (!now) return;
       const task = this.#start(file, file.data, sessionId, kept?.uploadId, sha256);
       this.#tasks.set(id, task);
-      if (file.isPaused) task.pause();
+      if (now.isPaused) task.pause();
       const upload = await task.done;
       this.uppy.emit("upload-success", this.uppy.getFile(id), { status: 200, body: { ...upload } as unknown as B });
     } catch (error) {
@@ -92,12 +95,14 @@ export class Trainshed<M extends Meta, B extends Body> extends BasePlugin<Trains
 
   #start(file: UppyFile<M, B>, data: Blob, sessionId: string, uploadId?: string, sha256?: boolean): UploadTask {
     const { id } = file;
+    const given = new AbortController();
     const task = this.opts.client.uploads.start(data, {
       sessionId,
       fileName: file.meta.name || file.name || "file",
       ...(file.type && { contentType: file.type }),
       ...(uploadId && { uploadId }),
       ...(sha256 && !uploadId && { sha256: true }),
+      signal: given.signal,
     });
     task.on("upload", (upload) => this.#set(id, { trainshed: { sessionId, uploadId: upload.uploadId } }));
     // The bytes that the bucket has, not those that have left: an upload that shows 100 % is there.
@@ -123,14 +128,20 @@ export class Trainshed<M extends Meta, B extends Body> extends BasePlugin<Trains
       }
     });
     const { signIn } = this.opts;
-    if (signIn) task.on("unauthenticated", (error) => void signIn(error).then(() => task.resume(), () => task.cancel()));
+    if (signIn) task.on("unauthenticated", (error) => void signIn(error).then(() => task.resume(), () => given.abort(error)));
     return task;
   }
 
   #fail(id: string, reason: unknown): void {
     const file = this.uppy.getState().files[id];
-    if (!file || (reason instanceof TrainshedError && reason.code === "cancelled")) return;
-    const error = reason instanceof Error ? reason : new Error(String(reason));
+    if (!file) return;
+    if (reason instanceof TrainshedError && reason.code === "cancelled") {
+      // By a button, or because nobody signed in again.
+      if (!(reason.cause instanceof TrainshedError)) return;
+      reason = reason.cause;
+    }
+    // Uppy writes `details` behind the message as if it were text: our error is the cause instead.
+    const error = new Error(reason instanceof Error ? reason.message : String(reason), { cause: reason });
     // Given up or swept: a retry begins a new upload.
     if (reason instanceof TrainshedError && (reason.code === "upload_ended" || reason.code === "upload_not_found")) {
       this.#set(id, { trainshed: undefined });

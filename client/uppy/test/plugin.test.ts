@@ -120,9 +120,13 @@ test("a retry goes on with the same upload; one that has ended begins anew", asy
   const first = uppy.upload();
   await begun(1);
   tasks[0]!.tell("upload", { uploadId: "u-1" });
-  tasks[0]!.reject(new TrainshedError("unreachable", "The bucket does not answer."));
+  const refusal = new TrainshedError("unreachable", "The bucket does not answer.", { details: { index: 3 } });
+  const told = vi.fn();
+  uppy.on("upload-error", (_, error) => told(error));
+  tasks[0]!.reject(refusal);
   await first;
-  expect(uppy.getFile(id).error).toMatch(/does not answer/);
+  expect(uppy.getFile(id).error).toBe("The bucket does not answer.");
+  expect(told).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ message: "The bucket does not answer.", cause: refusal }));
   const second = uppy.retryUpload(id);
   await begun(2);
   expect(tasks[1]!.options).toMatchObject({ sessionId: "s", uploadId: "u-1" });
@@ -151,4 +155,35 @@ test("who has to sign in again is asked, and the upload goes on", async () => {
   tasks[0]!.tell("unauthenticated", new TrainshedError("unauthenticated", "Sign in."));
   await vi.waitFor(() => expect(tasks[0]!.calls).toEqual(["resume"]));
   expect(signIn).toHaveBeenCalledOnce();
+});
+
+test("who does not sign in again finds the file failed, what is stored kept, and can retry", async () => {
+  const error = new TrainshedError("unauthenticated", "Sign in.", { status: 401 });
+  use({ signIn: () => Promise.reject(new Error("The dialog was closed.")) });
+  const id = add("a.csv");
+  const result = uppy.upload();
+  await begun(1);
+  tasks[0]!.tell("upload", { uploadId: "u-1" });
+  tasks[0]!.options.signal!.addEventListener("abort", () => tasks[0]!.reject(new TrainshedError("cancelled", "Cancelled.", { cause: tasks[0]!.options.signal!.reason })));
+  tasks[0]!.tell("unauthenticated", error);
+  expect((await result)!.failed).toHaveLength(1);
+  expect(uppy.getFile(id).error).toBe("Sign in.");
+  expect(tasks[0]!.calls).toEqual([]);
+  void uppy.retryUpload(id);
+  await begun(2);
+  expect(tasks[1]!.options.uploadId).toBe("u-1");
+});
+
+test("a file that is removed or paused while its session is looked for is not sent", async () => {
+  const found: ((id: string) => void)[] = [];
+  use({ sessionId: () => new Promise<string>((resolve) => found.push(resolve)) });
+  const [removed, paused] = [add("a.csv"), add("b.csv")];
+  void uppy.upload();
+  await vi.waitFor(() => expect(found).toHaveLength(2), 20_000);
+  uppy.removeFile(removed);
+  uppy.pauseResume(paused);
+  for (const resolve of found) resolve("s");
+  await begun(1);
+  expect(tasks[0]!.options.fileName).toBe("b.csv");
+  expect(tasks[0]!.calls).toEqual(["pause"]);
 });
