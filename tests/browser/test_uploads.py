@@ -1,11 +1,12 @@
 import json
 import re
+import uuid
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from dev.keys import User
+from dev.keys import User, user_by
 from tests.browser.tab import LONGEST_TASK_MS
 from trainshed.upload import upload_file
 
@@ -191,6 +192,43 @@ def test_an_upload_is_drawn_as_being_put_together_until_it_is(open_tab, session_
     expect(tab.files_in()).to_have_count(2)
     expect(tab.page.locator("[data-file]")).to_have_count(0)
     expect(tab.button("Complete the data set")).to_be_enabled()
+
+
+def test_how_far_an_assembly_is_shows_in_every_tab(open_tab, session_of_alice, alice, local_stack, small_file):
+    session_id = session_of_alice()
+    tab = open_tab()
+    tab.go_to_session(session_id)
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    tab.page.route(re.compile("/assemble$"), hold)
+    with tab.page.expect_request(re.compile("/assemble$")):
+        tab.choose(small_file)
+    row = tab.file("line.csv")
+    expect(row).to_have_attribute("data-state", "assembling")
+    (upload,) = alice.get_session(session_id)["uploads"]
+    lease = (user_by(name="alice").id, upload["uploadId"], str(uuid.uuid4()))
+    # Another call is at it, and has read a quarter.
+    local_stack.rows("select public.claim_assembly_v1(%s, %s, %s, 60)", *lease)
+    local_stack.rows("select public.report_verified_v1(%s, %s, %s, %s)", *lease, upload["size"] // 4)
+    held[0].continue_()
+    tab.page.unroute_all()
+
+    beside = open_tab(beside=tab)
+    beside.go_to_session(session_id)
+    for page, text in (
+        (row, "Everything sent, checking it: "),
+        (beside.page.locator("[data-unfinished]"), "checking it: "),
+    ):
+        expect(page).to_contain_text(text)
+        expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
+    local_stack.rows("select public.release_assembly_v1(%s, %s, %s)", *lease)
+
+    expect(tab.files_in()).to_have_count(1)
+    expect(beside.files_in()).to_have_count(1)
 
 
 def test_what_another_tab_is_putting_together_is_drawn_so_until_it_is_in(open_tab, session_of_alice, alice, small_file):

@@ -123,7 +123,7 @@ function FileRow({ item, queue, putAway }: { item: Item; queue: SessionQueue; pu
         {state === "failed" ? <RowButton icon="close" label={`Put ${item.name} away`} onClick={() => putAway(item)} /> : null}
         {PAUSABLE.has(state) || state === "paused" || state === "waiting" ? <RowButton icon="close" label={`Cancel ${item.name}`} onClick={() => void queue.cancel(item)} /> : null}
       </div>
-      <Progress share={state === "assembling" || (state === "hashing" && stored === 0) ? null : share} ahead={ahead} {...toneOf(state)} label={item.name} />
+      <Progress share={state === "assembling" ? verifiedShare(progress?.verifiedBytes, total) : state === "hashing" && stored === 0 ? null : share} ahead={state === "assembling" ? 0 : ahead} {...toneOf(state)} label={item.name} />
       <div class="line">
         <span>{stateText(item)}</span>
         <span>{progress && state === "uploading" ? pace(progress.bytesPerSecond, progress.remainingSeconds) : ""}</span>
@@ -148,11 +148,20 @@ function stateText(item: Item): string {
     case "uploading": return `${stored} in`;
     case "paused": return `Paused, ${stored} in`;
     case "offline": return `No network, ${stored} in. Goes on by itself`;
-    case "assembling": return "Everything sent, putting it together";
+    case "assembling": return progress?.verifiedBytes ? `Everything sent, ${verified(progress.verifiedBytes, item.file.size)}` : "Everything sent, putting it together";
     case "assembled": return item.nRows.value === null ? "In" : `In, ${counted(item.nRows.value, "row")}`;
     case "failed": return "Stopped";
     case "aborted": return "Cancelled";
   }
+}
+
+/** How far the service has read the joined file; null while it has not begun, or has not said so. */
+function verifiedShare(verifiedBytes: number | null | undefined, bytes: number | null): number | null {
+  return verifiedBytes && bytes ? verifiedBytes / bytes : null;
+}
+
+function verified(verifiedBytes: number, bytes: number | null): string {
+  return `checking it: ${size(verifiedBytes)} of ${size(bytes ?? 0)}`;
 }
 
 function pace(bytesPerSecond: number | null, remainingSeconds: number | null): string {
@@ -208,10 +217,11 @@ function Elsewhere({ uploads, reload }: { uploads: readonly SessionUpload[]; rel
 function Stored({ upload }: { upload: SessionUpload }) {
   const { value } = useLoaded((signal) => service().uploads.get(upload.uploadId, { signal }), [upload.uploadId], () => 5000);
   const share = value?.size ? value.receivedBytes / value.size : 0;
+  const assembling = value?.verifiedBytes ? `Being put together, ${verified(value.verifiedBytes, value.size)}` : "Being put together";
   return (
     <>
-      <Progress share={upload.state === "assembling" ? null : share} tone="still" label={upload.fileName} />
-      <div class="line"><span>{upload.state === "assembling" ? "Being put together" : value ? `${size(value.receivedBytes)} of ${size(value.size ?? 0)} in` : " "}</span></div>
+      <Progress share={upload.state === "assembling" ? verifiedShare(value?.verifiedBytes, upload.size) : share} tone="still" label={upload.fileName} />
+      <div class="line"><span>{upload.state === "assembling" ? assembling : value ? `${size(value.receivedBytes)} of ${size(value.size ?? 0)} in` : " "}</span></div>
     </>
   );
 }
