@@ -112,6 +112,7 @@ class Upload(TypedDict):
     crc32c: NotRequired[str | None]
     sha256: NotRequired[str | None]
     nRows: NotRequired[int | None]
+    verifiedBytes: NotRequired[int | None]
     failure: NotRequired[dict[str, Any] | None]
 
 

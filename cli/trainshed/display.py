@@ -62,7 +62,7 @@ def upload_bar(console: Console, file_name: str) -> Iterator[Callable[[UploadPro
             nonlocal phase
             # A file of 0 bytes is whole from the start.
             total = max(progress.size_bytes, 1)
-            completed = progress.stored_bytes if progress.size_bytes else 1
+            completed = progress.done_bytes if progress.size_bytes else 1
             if progress.phase != phase:
                 # What was stored before does not count as speed.
                 phase = progress.phase

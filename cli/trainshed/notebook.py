@@ -38,7 +38,7 @@ class Output:
 
 
 class UploadOutput:
-    """Shows an upload: bytes that the bucket has, rate, remaining time. Call it with each step."""
+    """Shows an upload: bytes that the bucket has or that were checked, rate, time left. Call it with each step."""
 
     def __init__(self, name: str, show: Callable[[str], None] | None = None) -> None:
         self._name = name
@@ -53,13 +53,13 @@ class UploadOutput:
         now = time.monotonic()
         if progress.phase != self._phase:
             # What was stored before does not count as speed.
-            self._phase, self._begun_at, self._begun_bytes = progress.phase, now, progress.stored_bytes
-        elif now - self._shown_at < _SHOW_EVERY_S and progress.stored_bytes < progress.size_bytes:
+            self._phase, self._begun_at, self._begun_bytes = progress.phase, now, progress.done_bytes
+        elif now - self._shown_at < _SHOW_EVERY_S and progress.done_bytes < progress.size_bytes:
             return
         self._shown_at = now
-        sent, seconds = progress.stored_bytes - self._begun_bytes, now - self._begun_at
-        rate = sent / seconds if seconds > 0 and progress.phase == "uploading" else 0.0
-        left_s = (progress.size_bytes - progress.stored_bytes) / rate if rate else None
+        sent, seconds = progress.done_bytes - self._begun_bytes, now - self._begun_at
+        rate = sent / seconds if seconds > 0 and progress.phase in {"uploading", "checking"} else 0.0
+        left_s = (progress.size_bytes - progress.done_bytes) / rate if rate else None
         self._show(_upload_html(self._name, progress, rate, left_s))
 
 
@@ -85,8 +85,8 @@ class TrainingOutput:
 
 def _upload_html(name: str, progress: Progress, rate: float, left_s: float | None) -> str:
     size = max(progress.size_bytes, 1)
-    stored = progress.stored_bytes if progress.size_bytes else 1
-    facts = [f"{_bytes(progress.stored_bytes)} of {_bytes(progress.size_bytes)}"]
+    stored = progress.done_bytes if progress.size_bytes else 1
+    facts = [f"{_bytes(progress.done_bytes)} of {_bytes(progress.size_bytes)}"]
     facts += [f"{_bytes(rate)}/s"] if rate else []
     facts += [f"{_time(left_s)} left"] if left_s else []
     return (

@@ -16,6 +16,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -26,7 +27,7 @@ from google_crc32c import extend
 
 from trainshed.answers import NewUpload, SignedChunk, Upload, UploadProgress
 from trainshed.client import MOST_SIGNED_PER_CALL, Client
-from trainshed.errors import FileChangedError, ServiceError, UploadError
+from trainshed.errors import FileChangedError, ServiceError, TrainshedError, UploadError
 from trainshed.retry import TRANSIENT_STATUSES, pause, retry_after_s
 
 # Of one object: https://cloud.google.com/storage/quotas
@@ -36,6 +37,8 @@ _PIECE_BYTES = 1 << 20
 _SIGNATURES_PER_CHUNK = 4
 # Chunks may be swept or lost between two looks at the bucket; a third time it is no accident.
 _ROUNDS = 3
+# The service says anew how far it is every two seconds (REPORT_EVERY_S in shared/assembly.py).
+WATCH_EVERY_S = 2.0
 _MOST_CONCURRENCY = 32
 # The bucket's error codes for "these are not the bytes you announced":
 # https://cloud.google.com/storage/docs/xml-api/reference-status
@@ -47,15 +50,22 @@ class Progress:
     """How far an upload is.
 
     Attributes:
-        phase: comparing (with the bucket's chunks), uploading or assembling.
+        phase: comparing (with the bucket's chunks), uploading, assembling, or checking (the joined file).
         stored_bytes: Bytes that the bucket is known to hold.
         size_bytes: Size of the file.
+        verified_bytes: How many of them the service has read again while it is checking.
     """
 
     phase: str
     upload_id: str
     stored_bytes: int
     size_bytes: int
+    verified_bytes: int = 0
+
+    @property
+    def done_bytes(self) -> int:
+        """How far the phase is [bytes]."""
+        return self.verified_bytes if self.phase == "checking" else self.stored_bytes
 
 
 @dataclass(frozen=True)
@@ -258,7 +268,8 @@ class _Transfer:
                 continue
             self._report("assembling")
             try:
-                assembled = self._client.assemble_upload(self._id, stop=self._stop)
+                with self._watched():
+                    assembled = self._client.assemble_upload(self._id, stop=self._stop)
             except ServiceError as error:
                 if error.code != "chunks_missing":
                     raise
@@ -269,6 +280,29 @@ class _Transfer:
                 self._compare_whole(assembled)
             return assembled
         raise UploadError(f"The bucket loses chunks of upload {self._id}; try again later.")
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Report meanwhile how far the service has read the joined file."""
+        has_ended = threading.Event()
+        reporting = threading.Lock()
+
+        def watch() -> None:
+            while not has_ended.wait(WATCH_EVERY_S):
+                # Only a look on, which may also outlive the client: the call that assembles says what became of it.
+                with suppress(TrainshedError, RuntimeError):
+                    verified_bytes = self._client.get_upload(self._id).get("verifiedBytes")
+                    with reporting:
+                        if verified_bytes is not None and not has_ended.is_set():
+                            self._report("checking", verified_bytes)
+
+        if self._on_progress is not None:
+            threading.Thread(target=watch, name="watch-assembly", daemon=True).start()
+        try:
+            yield
+        finally:
+            with reporting:
+                has_ended.set()
 
     def _complete(self) -> bool:
         """Send what is missing; tell whether the bucket then holds every chunk of this very file."""
@@ -402,10 +436,10 @@ class _Transfer:
             if crc32c_of(file, self._plan.offset(index), self._plan.size(index)) != self._local[index]:
                 raise FileChangedError(f"{self._path.name} was changed while it was uploaded.", index)
 
-    def _report(self, phase: str) -> None:
+    def _report(self, phase: str, verified_bytes: int = 0) -> None:
         if self._on_progress is not None:
             stored = sum(self._plan.size(index) for index in self._stored)
-            self._on_progress(Progress(phase, self._id, stored, self._plan.size_bytes))
+            self._on_progress(Progress(phase, self._id, stored, self._plan.size_bytes, verified_bytes))
 
 
 class _Body:

@@ -45,6 +45,7 @@ class FakeUpload:
     state: str = "open"
     chunks: dict[int, bytes] = field(default_factory=dict)
     content: bytes = b""
+    verified_bytes: int | None = None
 
     @property
     def total_chunks(self) -> int:
@@ -67,7 +68,7 @@ class FakeUpload:
             "crc32c": crc32c(self.content) if self.state == "assembled" else None,
             "sha256": None,
             "nRows": None,
-            "verifiedBytes": None,
+            "verifiedBytes": self.verified_bytes,
             "failure": None,
         }
 

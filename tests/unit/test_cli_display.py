@@ -65,6 +65,14 @@ def test_a_bar_shows_rate_and_remaining_time_in_a_terminal_and_nothing_in_a_pipe
         assert re.search(r"\d+:\d\d:\d\d", shown)
 
 
+def test_a_bar_shows_how_far_the_joined_file_was_checked():
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    with upload_bar(console, "data.csv") as show:
+        show(Progress("assembling", "u", 4 * MIB, 4 * MIB))
+        show(Progress("checking", "u", 4 * MIB, 4 * MIB, 1 * MIB))
+    assert "1.0/4.2 MB" in console.file.getvalue()
+
+
 def test_waiting_ends_with_the_run():
     model = {"name": "forest", "status": "ready", "progress": 1.0, "metrics": {"test": {"rmse": 1.5}}}
     client = Runs(a_run("queued"), a_run("running"), a_run("completed", model))

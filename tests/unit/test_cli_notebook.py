@@ -43,6 +43,15 @@ def test_what_was_stored_before_does_not_count_as_speed(clock, shown):
     assert "1.0 MiB/s, 0:49 left" in shown[-1]
 
 
+def test_how_far_the_joined_file_was_checked_is_shown_with_a_rate_of_its_own(clock, shown):
+    show = UploadOutput("data.csv", shown.append)
+    show(Progress("assembling", "u", 100 * MIB, 100 * MIB))
+    show(Progress("checking", "u", 100 * MIB, 100 * MIB, 20 * MIB))
+    clock[0] += 2
+    show(Progress("checking", "u", 100 * MIB, 100 * MIB, 60 * MIB))
+    assert "60.0 MiB of 100.0 MiB, 20.0 MiB/s, 0:02 left" in shown[-1]
+
+
 def test_steps_come_no_faster_than_can_be_read_but_the_last_one_always(clock, shown):
     show = UploadOutput("data.csv", shown.append)
     for stored in range(101):

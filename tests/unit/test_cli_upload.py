@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.upload_service import FakeUploadService, Fault, crc32c, running
+from tests.fakes.upload_service import FakeUploadService, Fault, RefusedError, crc32c, running
 from trainshed.client import Client
 from trainshed.errors import FileChangedError, ServiceError, UploadError
 from trainshed.retry import Backoff
@@ -120,6 +120,34 @@ def test_as_many_chunks_are_sent_at_once_as_the_server_wants(service, client, tm
     service.on_put = lambda index: everybody_is_here.wait(timeout=10) if index < service.concurrency else None
     upload_file(client, SESSION, make_file(tmp_path, 30_000))
     assert service.most_puts_at_once == service.concurrency
+
+
+def test_while_the_service_reads_the_joined_file_progress_tells_how_far_it_is(service, client, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainshed.upload.WATCH_EVERY_S", 0.001)
+    # What is said once the last was asked for, nobody needs to hear.
+    looks = [None, 1000, "fails", 3000, 3300]
+    progress, assemble = service.progress, service.assemble
+
+    def look(upload):
+        if upload.state == "assembling" and looks:
+            upload.verified_bytes = looks.pop(0)
+            if upload.verified_bytes == "fails":
+                raise RefusedError(404, "upload_not_found")
+        return progress(upload)
+
+    def assemble_slowly(upload):
+        if looks:
+            upload.state = "assembling"
+            return 202, upload.document()
+        return assemble(upload)
+
+    service.progress, service.assemble = look, assemble_slowly
+    seen = []
+
+    assert upload_file(client, SESSION, make_file(tmp_path, 3_300), on_progress=seen.append)["state"] == "assembled"
+
+    told = [(one.done_bytes, one.stored_bytes) for one in seen if one.phase == "checking"]
+    assert told[:2] == [(1000, 3300), (3000, 3300)]
 
 
 def test_progress_counts_bytes_that_the_bucket_holds_and_never_goes_back(client, tmp_path):
