@@ -184,6 +184,7 @@ def _add_models(commands: _Commands) -> None:
         "trainshed download flights --path 3f8a.../random_forest --format all",
         "trainshed download flights --archive",
         more="""
+A file that is there is replaced only with --force; a model that is there already is not fetched again.
 Without --format each model comes in the format that is safe and complete to reload: keras, skops, or else the first
 that runs no code. A pkl file can run code when it is opened, and comes only if you ask for it.""",
     )
@@ -196,6 +197,7 @@ that runs no code. A pkl file can run code when it is opened, and comes only if 
     )
     download.add_argument("--format", metavar="FORMAT", help="keras, h5, skops, onnx, pkl, ..., or all")
     download.add_argument("--to", type=Path, default=Path(), metavar="FOLDER", help="default: here")
+    download.add_argument("--force", action="store_true", help="replace files that are there")
     plot = commands.add(
         "plot",
         "Draw the columns of a session's data, or its charts.",

@@ -470,21 +470,33 @@ class Client:
         raise UnreachableError("The service is still making this file; ask again later.")
 
     def _fetch(self, url: str, to: Path) -> tuple[int, str]:
-        """Download to a file and return its size and sha256."""
+        """Download to a file, from the start again where the connection breaks; return its size and sha256."""
+        failures = 0
+        while True:
+            try:
+                return self._fetch_once(url, to)
+            except httpx.HTTPError as error:
+                failures += 1
+                if failures >= self.backoff.attempts:
+                    raise UnreachableError(f"The download of {to.stem} broke off ({_reason(error)}).") from error
+                headers = error.response.headers if isinstance(error, httpx.HTTPStatusError) else {}
+                pause(self.backoff.wait_s(failures, retry_after_s(headers.get("Retry-After"))))
+
+    def _fetch_once(self, url: str, to: Path) -> tuple[int, str]:
         digest = hashlib.sha256()
         size = 0
-        try:
-            with self._bucket.stream("GET", url) as answer, to.open("wb") as target:
-                if answer.status_code != httpx.codes.OK:
-                    raise DownloadError(f"The bucket answered {answer.status_code} to the download of {to.stem}.")
-                for piece in answer.iter_bytes(_DOWNLOAD_PIECE_BYTES):
-                    digest.update(piece)
-                    size += len(piece)
-                    target.write(piece)
-                target.flush()
-                os.fsync(target.fileno())
-        except httpx.HTTPError as error:
-            raise UnreachableError(f"The download of {to.stem} broke off ({_reason(error)}).") from error
+        with self._bucket.stream("GET", url) as answer, to.open("wb") as target:
+            if answer.status_code in TRANSIENT_STATUSES:
+                reason = f"the bucket answers {answer.status_code}"
+                raise httpx.HTTPStatusError(reason, request=answer.request, response=answer)
+            if answer.status_code != httpx.codes.OK:
+                raise DownloadError(f"The bucket answered {answer.status_code} to the download of {to.stem}.")
+            for piece in answer.iter_bytes(_DOWNLOAD_PIECE_BYTES):
+                digest.update(piece)
+                size += len(piece)
+                target.write(piece)
+            target.flush()
+            os.fsync(target.fileno())
         return size, digest.hexdigest()
 
     def put_chunk(self, chunk: SignedChunk, content: Iterable[bytes]) -> httpx.Response:

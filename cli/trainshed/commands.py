@@ -1,6 +1,7 @@
 """What the commands do: each calls the client and returns what --json prints; a second function shows it to people."""
 
 import getpass
+import hashlib
 import shlex
 import sys
 from argparse import Namespace
@@ -290,8 +291,9 @@ def _download(context: Context) -> Any:
     with context.client() as client, _busy(context.console, "Downloading"):
         client.save_models(options.session)
         if options.archive:
-            _make_folder(options.to)
-            target = client.download_archive(options.session, options.to / f"{options.session}.zip")
+            target = options.to / f"{options.session}.zip"
+            _may_write(target, None, force=options.force)
+            client.download_archive(options.session, target)
             return [{"model": None, "file": str(target), "size": target.stat().st_size}]
         models = client.list_models(options.session)["models"]
         if options.path is not None:
@@ -301,10 +303,12 @@ def _download(context: Context) -> Any:
         # A session that was trained twice has two models of one name; then the run tells them apart.
         counts = Counter(model["name"] for model in models)
         names = {model["path"]: model["name"] if counts[model["name"]] == 1 else _file_name(model) for model in models}
-        _make_folder(options.to)
-        for model in models:
-            for form, file in _chosen_files(model, options.format):
-                target = options.to / f"{names[model['path']]}.{form}"
+        chosen = [(model, form, file) for model in models for form, file in _chosen_files(model, options.format)]
+        targets = [options.to / f"{names[model['path']]}.{form}" for model, form, _ in chosen]
+        # Before the first byte: nobody wants half of the models and an error.
+        wanted = [_may_write(to, file, force=options.force) for to, (_, _, file) in zip(targets, chosen, strict=True)]
+        for target, is_wanted, (model, form, file) in zip(targets, wanted, chosen, strict=True):
+            if is_wanted:
                 client.download_model(
                     options.session,
                     target,
@@ -313,7 +317,7 @@ def _download(context: Context) -> Any:
                     file=file,
                     model_format=form,
                 )
-                downloaded.append({"model": model["path"], "file": str(target), "size": target.stat().st_size})
+            downloaded.append({"model": model["path"], "file": str(target), "size": target.stat().st_size})
     if not downloaded:
         raise DownloadError(f"Session {options.session} has no such model to download; see: trainshed models")
     return downloaded
@@ -323,11 +327,31 @@ def _busy(console: Console, text: str) -> AbstractContextManager[object]:
     return console.status(text) if console.is_terminal else nullcontext()
 
 
-def _make_folder(folder: Path) -> None:
+def _may_write(target: Path, file: ModelFile | None, *, force: bool) -> bool:
+    """Make the folder; say whether the file is still to be fetched, and is not there already.
+
+    Raises:
+        DownloadError: Another file is there, and nobody has said that it may be replaced; or no folder can be made.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DownloadError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+        raise DownloadError(f"Cannot make the folder {target.parent}: {error.strerror}.") from error
+    if not target.exists():
+        return True
+    if file is not None and _has_content(target, file["sha256"]):
+        return False
+    if not force:
+        raise DownloadError(f"{target} is there already, and is another file. To replace it: --force")
+    return True
+
+
+def _has_content(path: Path, sha256: str) -> bool:
+    try:
+        with path.open("rb") as there:
+            return hashlib.file_digest(there, "sha256").hexdigest() == sha256
+    except OSError as error:
+        raise DownloadError(f"Cannot read {path}: {error.strerror}.") from error
 
 
 def _file_name(model: Model) -> str:
@@ -397,10 +421,10 @@ def _show_plot(answer: Any) -> list[RenderableType]:
 def _columns_table(file: Any) -> Table:
     table = Table(title=escape(f"{file['name']}: {file['n_rows']:,} rows"), title_justify="left")
     table.add_column("column", overflow="fold")
-    table.add_column("type")
+    table.add_column("type", overflow="fold")
     for name in ("missing", "mean", "min", "max"):
-        table.add_column(name, justify="right")
-    table.add_column("how often")
+        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("how often", overflow="fold")
     for column in file["columns"]:
         numbers = (column.get("mean"), column.get("min"), column.get("max"))
         shown = ["" if number is None else f"{number:,.5g}" for number in numbers]

@@ -14,12 +14,14 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from trainshed.answers import Model, Run, RunModel, Session, SessionDetails
 from trainshed.client import Client
@@ -32,6 +34,11 @@ _OVER = frozenset({"completed", "failed", "cancelled"})
 _MIB = 1 << 20
 # With it the longest of our models' names and three errors fit into 80 columns.
 _BAR_WIDTH = 12
+_WIDEST_BAR = 40
+# "999.9/999.9 GB", "999.9 MB/s" and "00:00:00" with a space before each; "assembling" and a space.
+_NUMBERS_WIDTH = 35
+_PHASE_WIDTH = 11
+_LEAST_NAME_WIDTH = 8
 
 
 def progress_console() -> Console:
@@ -45,16 +52,8 @@ def upload_bar(console: Console, file_name: str) -> Iterator[Callable[[UploadPro
     if is_notebook():
         yield UploadOutput(file_name)
         return
-    columns = (
-        TextColumn("{task.fields[phase]} [bold]{task.fields[name]}[/bold]", markup=True),
-        BarColumn(),
-        # Powers of ten, like the rate beside it.
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
+    name, columns = _upload_columns(file_name, console.width)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        name = _plain(file_name)
         task = bars.add_task("", total=None, phase="opening", name=name)
         phase = ""
 
@@ -71,6 +70,24 @@ def upload_bar(console: Console, file_name: str) -> Iterator[Callable[[UploadPro
                 bars.update(task, total=total, completed=completed)
 
         yield show
+
+
+def _upload_columns(file_name: str, width: int) -> tuple[str, list[ProgressColumn]]:
+    """Return the name as far as there is room, and what is shown: the numbers always, the rest where there is room."""
+    room = width - _NUMBERS_WIDTH
+    left: list[ProgressColumn] = []
+    if room >= _PHASE_WIDTH + _LEAST_NAME_WIDTH:
+        left.append(TextColumn("{task.fields[phase]}", table_column=Column(width=_PHASE_WIDTH - 1, no_wrap=True)))
+        room -= _PHASE_WIDTH
+    has_bar = room > _LEAST_NAME_WIDTH + _BAR_WIDTH
+    name = Text(_printable(file_name))
+    name.truncate(max(1, room - (_BAR_WIDTH + 1 if has_bar else 0)), overflow="ellipsis")
+    left.append(TextColumn("[bold]{task.fields[name]}[/bold]", markup=True))
+    if has_bar:
+        left.append(BarColumn(bar_width=min(_WIDEST_BAR, room - name.cell_len - 1)))
+    # Powers of ten, like the rate beside it.
+    numbers = (DownloadColumn, TransferSpeedColumn, TimeRemainingColumn)
+    return escape(name.plain), [*left, *(column(table_column=Column(no_wrap=True)) for column in numbers)]
 
 
 def wait_for_training(client: Client, session_id: str, console: Console) -> Run:
@@ -116,7 +133,7 @@ def run_table(run: Run, seconds: float) -> Table:
         table.add_column(name, overflow="fold")
     metrics = _metric_names(run["models"]) or ["rmse", "r2"]
     for name in metrics:
-        table.add_column(f"test {name}", justify="right")
+        table.add_column(f"test {name}", justify="right", overflow="fold")
     for model in run["models"]:
         bar = ProgressBar(total=1.0, completed=model["progress"], width=_BAR_WIDTH)
         table.add_row(_plain(model["name"]), model["status"], bar, *(_test(model, name) for name in metrics))
@@ -132,7 +149,7 @@ def models_tables(models: Sequence[Model]) -> list[Table]:
             tables[run] = table = Table(title=f"Models of run {run}", title_justify="left")
             for name in ("name", "class", "status", "formats"):
                 table.add_column(name, overflow="fold")
-            table.add_column("size", justify="right")
+            table.add_column("size", justify="right", overflow="fold")
         # Marked like in the console: opening such a file can run code.
         formats = ", ".join(f"{file['format']}{'!' if file['loads_code'] else ''}" for file in model["formats"])
         size = f"{model['size'] / 1e6:.2f} MB"
@@ -147,7 +164,7 @@ def sessions_table(sessions: Sequence[Session]) -> Table:
     table = Table(title="Sessions", title_justify="left")
     for name in ("session", "status", "created at"):
         table.add_column(name, overflow="fold")
-    table.add_column("rows", justify="right")
+    table.add_column("rows", justify="right", overflow="fold")
     for session in sessions:
         rows = "" if session["n_dat"] is None else f"{session['n_dat']:,}"
         table.add_row(session["session_id"], session["status"], session["created_at"][:19], rows)
@@ -159,7 +176,7 @@ def session_tables(session: SessionDetails) -> list[Table]:
     files = Table(title=f"Session {session['session_id']} ({session['status']})", title_justify="left")
     files.add_column("file", overflow="fold")
     for name in ("size", "rows"):
-        files.add_column(name, justify="right")
+        files.add_column(name, justify="right", overflow="fold")
     for file in session["files"]:
         rows = "" if file["n_rows"] is None else f"{file['n_rows']:,}"
         files.add_row(_plain(file["name"]), f"{file['size'] / _MIB:,.2f} MiB", rows)
@@ -186,5 +203,8 @@ def _test(model: RunModel, metric: str) -> str:
 
 def _plain(text: str) -> str:
     """Keep rich from reading markup in names that others chose, and terminals from obeying control characters."""
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return escape(shown)
+    return escape(_printable(text))
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -4,11 +4,13 @@ import io
 import re
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from shared.records.training import TRAINABLE_MODELS
 from tests.fakes.upload_service import FakeUploadService, running
 from trainshed.client import Client
+from trainshed.commands import COMMANDS
 from trainshed.display import (
     models_tables,
     run_table,
@@ -71,6 +73,58 @@ def test_a_bar_shows_how_far_the_joined_file_was_checked():
         show(Progress("assembling", "u", 4 * MIB, 4 * MIB))
         show(Progress("checking", "u", 4 * MIB, 4 * MIB, 1 * MIB))
     assert "1.0/4.2 MB" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize(
+    "name", ["d.csv", "a" * 200, "\N{CJK UNIFIED IDEOGRAPH-5B57}" * 60], ids=["short", "long", "wide"]
+)
+def test_a_bar_fits_into_a_line_with_its_numbers_whatever_the_width_and_the_name(width, name):
+    now = [0.0]
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, get_time=lambda: now[0])
+    with upload_bar(console, name) as show:
+        for stored in (0, 200, 400, 600):
+            now[0] += 5.0
+            show(Progress("uploading", "u", stored * 10**9, 999 * 10**9))
+    *_, line = re.split(r"\r|\x1b\[2K", console.file.getvalue().removesuffix("\n\x1b[?25h"))
+    assert "\n" not in line
+    assert cell_len(line) <= width
+    assert re.search(r" 600\.0/999\.0 GB 40\.0 GB/s 0:00:10", line)
+    assert ("uploading" in line, "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in line) == (width >= 60, width >= 80)
+    assert name[0] in line
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_no_number_of_a_table_is_cut_in_a_narrow_terminal(width):
+    test = {"r2": 0.861123, "mae": 12.0429, "rmse": 16.5298}
+    model = {
+        "name": "forest",
+        "path": "r/forest",
+        "class": "a.B",
+        "status": "ready",
+        "size": 123_456_789,
+        "formats": [],
+    }
+    session = {"session_id": "s", "status": "finalized", "created_at": "2026-01-02T03:04:05", "n_dat": 123_456_789}
+    file = {"name": "d.csv", "size": 123_456_789, "n_rows": 123_456_789}
+    column = {"name": "delay", "type": "integer", "missing": 12_345, "mean": 1.2345, "min": -9.8765, "max": 98.765}
+    tables = [
+        run_table(a_run("completed", {**model, "progress": 1.0, "metrics": {"test": test}}), 3.0),
+        *models_tables([model]),
+        sessions_table([session]),
+        *session_tables({**session, "files": [file], "uploads": []}),
+        *COMMANDS["plot"].show(
+            {"files": [{"name": "d.csv", "n_rows": 3, "columns": [column]}], "charts": [], "column": None}
+        ),
+    ]
+    for table in tables:
+        rows = [
+            line
+            for line in text_of(table, width=width).splitlines()
+            if line.startswith("\N{BOX DRAWINGS LIGHT VERTICAL}")
+        ]
+        assert rows
+        assert "\N{HORIZONTAL ELLIPSIS}" not in "".join(rows)
 
 
 def test_waiting_ends_with_the_run():
