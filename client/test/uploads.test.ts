@@ -91,13 +91,6 @@ test("what is passing is repeated: 503, 429, a broken connection, bytes damaged 
   expect(await sameAsStored(content)).toBe(true);
 });
 
-test("Retry-After is waited for by all requests", async () => {
-  service.now.fault(/^PUT/, 1, (_, response) => refuseXml(response, 429, "SlowDown", { "Retry-After": "1" }));
-  const begun = Date.now();
-  await start(file(30 * CHUNK_BYTES), { mostConcurrency: 1 }).done;
-  expect(Date.now() - begun).toBeGreaterThanOrEqual(990);
-});
-
 test("an answer that was lost is no harm: 412 says that the chunk is there", async () => {
   const content = file(5 * CHUNK_BYTES);
   service.now.faults.push((request, response) => {
@@ -191,9 +184,65 @@ test("another file of the same size is refused with the first chunk that differs
   expect(service.now.puts).toBe(0);
 });
 
-test("a file of another size is refused", async () => {
-  await expect(start(file(10)).done).resolves.toBeDefined();
-  await expect(start(file(11), { uploadId: service.now.only.uploadId }).done).rejects.toMatchObject({ code: "file_changed" });
+test("a file of another size is refused with both sizes, and nothing of it is read", async () => {
+  const { uploadId } = await client.uploads.create({ sessionId: "s", fileName: "data.csv", size: 10 });
+  const other = { size: 11, type: "", name: "data.csv", slice: () => new Blob([]) } as unknown as File;
+  const slice = vi.spyOn(other, "slice");
+  await expect(start(other, { uploadId }).done).rejects.toMatchObject({ code: "file_changed", details: { size: 11, expected: 10 } });
+  expect(slice).not.toHaveBeenCalled();
+  expect(service.now.puts).toBe(0);
+});
+
+test("an upload of another session is not continued", async () => {
+  const { uploadId } = await client.uploads.create({ sessionId: "other", fileName: "data.csv", size: 10 });
+  await expect(start(file(10), { uploadId }).done).rejects.toMatchObject({ code: "file_changed", detail: expect.stringContaining("session other") });
+  expect(service.now.puts).toBe(0);
+});
+
+test("a file whose sha256 the service knew is not read again", async () => {
+  const content = file(3 * CHUNK_BYTES);
+  await start(content).done;
+  const unread = { size: content.size, type: "", name: "data.csv", slice: () => { throw new Error("read"); } } as unknown as File;
+  expect((await start(unread, { sha256: "0".repeat(64) }).done).state).toBe("assembled");
+});
+
+test("a file that another page is having assembled is compared when it is done", async () => {
+  const content = file(3 * CHUNK_BYTES);
+  await start(content).done;
+  service.now.puts = 0;
+  for (const [again, isSame] of [[content, true], [file(3 * CHUNK_BYTES, 7), false]] as const) {
+    service.now.only.state = "assembling";
+    const task = start(again);
+    if (isSame) expect((await task.done).state).toBe("assembled");
+    else await expect(task.done).rejects.toMatchObject({ code: "file_changed" });
+  }
+  expect(service.now.puts).toBe(0);
+});
+
+test("what another page has sent and assembled meanwhile is taken, compared, as the end", async () => {
+  const content = file(3 * CHUNK_BYTES);
+  await start(content).done;
+  const { only } = service.now;
+  service.now.puts = 0;
+  const chunks = new Map(only.chunks);
+  const meanwhile = (code: string): void => {
+    only.state = "open";
+    only.chunks.clear();
+    if (code === "wrong_state") chunks.forEach((chunk, index) => index > 0 && only.chunks.set(index, chunk));
+    service.now.fault(code === "wrong_state" ? /chunks$/ : /assemble$/, 1, (_, response) => {
+      chunks.forEach((chunk, index) => only.chunks.set(index, chunk));
+      only.state = "assembled";
+      refuse(response, 409, "wrong_state", { state: "assembled" });
+    });
+  };
+  meanwhile("wrong_state");
+  expect((await start(content).done).state).toBe("assembled");
+  expect(service.now.puts).toBe(0);
+  meanwhile("at the end");
+  expect((await start(content).done).state).toBe("assembled");
+  only.crc32c = "AAAAAA==";
+  meanwhile("at the end");
+  await expect(start(content).done).rejects.toMatchObject({ code: "file_changed" });
 });
 
 test("a file that was assembled before is compared, not sent; another one is refused", async () => {
@@ -213,17 +262,107 @@ test("two pages that send the same file both end assembled", async () => {
   expect(await sameAsStored(content)).toBe(true);
 });
 
-test("a chunk that the bucket lost between two looks is sent again", async () => {
+test.each([
+  ["is sent again", 2, true],
+  ["again and again ends the upload", Infinity, false],
+])("a chunk that the bucket loses %s", async (_, times, isStored) => {
   const content = file(5 * CHUNK_BYTES);
-  let looks = 0;
+  let losses = 0;
   service.now.faults.push((request) => {
-    if (/^GET .*\/uploads\//.test(`${request.method} ${request.url}`) && service.now.only.chunks.size === 5 && (looks += 1) === 2) {
-      service.now.only.chunks.delete(4);
-    }
+    const { chunks } = service.now.only ?? { chunks: new Map() };
+    if (request.method === "GET" && chunks.size === 5 && losses < times) losses += Number(chunks.delete(4));
     return false;
+  });
+  const task = start(content);
+  if (isStored) await task.done;
+  else await expect(task.done).rejects.toMatchObject({ code: "unreachable", retryable: true, detail: expect.stringContaining("loses chunks") });
+  expect(losses).toBe(isStored ? 2 : 3);
+  expect(service.now.only.state).toBe(isStored ? "assembled" : "open");
+});
+
+test("a chunk that is missing when it is put together is sent again", async () => {
+  const content = file(5 * CHUNK_BYTES);
+  service.now.fault(/assemble$/, 1, (_, response) => {
+    service.now.only.chunks.delete(2);
+    refuse(response, 409, "chunks_missing", { missing: [2] });
   });
   await start(content).done;
   expect(await sameAsStored(content)).toBe(true);
+});
+
+test("a signal that came before ends the task before it asks anything", async () => {
+  const task = start(file(10), { signal: AbortSignal.abort() });
+  await expect(task.done).rejects.toMatchObject({ code: "cancelled" });
+  expect(task.state).toBe("aborted");
+  expect(service.now.calls).toEqual([]);
+});
+
+test("a failure that nobody waits for is no unhandled rejection, and is kept", async () => {
+  const unhandled = vi.fn();
+  process.on("unhandledRejection", unhandled);
+  onTestFinished(() => void process.off("unhandledRejection", unhandled));
+  service.now.fault(/^POST/, 1, (_, response) => refuse(response, 422, "invalid_field"));
+  const task = start(file(10));
+  await until(() => task.state === "failed");
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  expect(task.error).toMatchObject({ code: "invalid_field", status: 422 });
+  expect(unhandled).not.toHaveBeenCalled();
+});
+
+test("the record of the upload and its columns are told as soon as they are known", async () => {
+  const task = start(file(3 * CHUNK_BYTES));
+  const told: string[] = [];
+  task.on("upload", ({ uploadId, state }) => told.push(`${uploadId} ${state}`));
+  task.on("table", ({ columns }) => told.push(columns[0]!.name));
+  await task.done;
+  expect(told).toEqual(["u-0 open", "x", "u-0 assembled"]);
+  expect(task.upload).toMatchObject({ state: "assembled" });
+});
+
+test("the type, the name and the wish for a chunk's size are the caller's", async () => {
+  let wish: unknown;
+  const seen = createClient(
+    { baseUrl: service.now.url },
+    { fetch: (url, init) => (String(url).endsWith("/uploads") && (wish = JSON.parse(String(init?.body))), fetch(url, init)) },
+  );
+  await start(file(3), { fileName: "other.tsv", contentType: "text/tab-separated-values", chunkSize: 1 << 20 }, seen).done;
+  expect(wish).toMatchObject({ fileName: "other.tsv", contentType: "text/tab-separated-values", chunkSize: 1 << 20 });
+  await start(file(3), {}, seen).done;
+  expect(wish).toMatchObject({ fileName: "data.csv", contentType: "text/csv" });
+});
+
+test("each chunk is read for its checksum once, and not far ahead of what is sent", async () => {
+  const content = file(100 * CHUNK_BYTES);
+  const slice = vi.spyOn(content, "slice");
+  service.now.concurrency = 2;
+  service.now.fault(/^PUT/, 2, () => undefined);
+  const task = start(content);
+  await until(() => service.now.mostAtOnce === 2);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  // Two are sent; for each of them four wait, and as many may be at the service for their signatures.
+  expect(new Set(slice.mock.calls.map(([from]) => from)).size).toBeLessThanOrEqual(18);
+  task.pause();
+  task.resume();
+  await task.done;
+  // Once to sum it and once to send it; the two that hung were sent again.
+  expect(slice).toHaveBeenCalledTimes(202);
+});
+
+test("no more than 128 chunks are signed in one call, and a chunk without signature is not waited for", async () => {
+  const signed: number[] = [];
+  const counting: typeof fetch = async (url, init) => {
+    if (String(url).endsWith("/chunks")) {
+      signed.push((JSON.parse(String(init!.body)) as { chunks: [] }).chunks.length);
+      // Meanwhile the others are summed.
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    return fetch(url, init);
+  };
+  service.now.concurrency = 64;
+  await start(file(300 * CHUNK_BYTES), { mostConcurrency: 64 }, createClient({ baseUrl: service.now.url }, { fetch: counting })).done;
+  expect(Math.max(...signed)).toBe(128);
+  service.now.fault(/chunks$/, 1, (_, response) => answer(response, 200, { chunks: [] }));
+  await expect(start(new File(["x"], "other.csv")).done).rejects.toMatchObject({ code: "unexpected_answer" });
 });
 
 test("a declared sha256 is computed on request and sent with the wish", async () => {
@@ -241,8 +380,10 @@ test("a refused quota is shown before a byte is sent", async () => {
 
 test("more than 5 TiB is refused without a request, naming the limit", async () => {
   const huge = { size: 5 * 2 ** 40 + 1, type: "", slice: () => new Blob([]), name: "huge.csv" } as unknown as File;
-  await expect(start(huge).done).rejects.toThrow(/5 TiB/);
+  await expect(start(huge).done).rejects.toMatchObject({ code: "too_large", details: { limit: 5 * 2 ** 40 }, detail: expect.stringContaining("5 TiB") });
   expect(service.now.calls).toEqual([]);
+  const largest = { size: 5 * 2 ** 40, type: "", slice: () => new Blob([]), name: "large.csv" } as unknown as File;
+  await expect(start(largest).done).rejects.toMatchObject({ code: "storage_limit_reached" });
 });
 
 test("a file that changes while it is sent ends the upload", async () => {
@@ -271,6 +412,22 @@ test("a token that the service refuses is asked for again, and the upload goes o
   await start(content, {}, signedIn).done;
   expect(refused).toContain("old");
   expect(await sameAsStored(content)).toBe(true);
+});
+
+test("without anybody who could sign in again the upload fails, and what is stored stays", async () => {
+  let isExpired = true;
+  const signedIn = createClient({ baseUrl: service.now.url }, { getToken: (refused) => (refused ? null : "old") });
+  service.now.faults.push((request, response) => {
+    if (!isExpired || !/assemble$/.test(request.url!)) return false;
+    refuse(response, 401, "unauthenticated");
+    return true;
+  });
+  const content = file(3 * CHUNK_BYTES);
+  await expect(start(content, {}, signedIn).done).rejects.toMatchObject({ code: "unauthenticated", status: 401 });
+  isExpired = false;
+  service.now.puts = 0;
+  await start(content, {}, signedIn).done;
+  expect(service.now.puts).toBe(0);
 });
 
 test("who has to sign in again is told, and the upload waits and goes on", async () => {
@@ -351,11 +508,14 @@ test("without a network the task says so, waits, and goes on by itself", async (
 });
 
 test("while another call assembles, the task asks again as late as it is told to", async () => {
+  const waits = ["0", "1"];
   service.now.fault(/assemble$/, 2, (_, response) => {
-    response.setHeader("Retry-After", "0");
+    response.setHeader("Retry-After", waits.shift()!);
     answer(response, 202, { state: "assembling" });
   });
+  const begun = performance.now();
   expect((await start(file(10)).done).state).toBe("assembled");
+  expect(performance.now() - begun).toBeGreaterThanOrEqual(990);
 });
 
 test("while the service reads the joined file, the task tells how far it is", { timeout: 30_000 }, async () => {

@@ -45,8 +45,8 @@ export class Trainshed<M extends Meta, B extends Body> extends BasePlugin<Trains
     this.uppy.on("upload-pause", this.#pauseOne);
     this.uppy.on("pause-all", this.#pauseAll);
     this.uppy.on("resume-all", this.#resumeAll);
+    // What is cancelled is removed, too.
     this.uppy.on("file-removed", this.#remove);
-    this.uppy.on("cancel-all", this.#cancelAll);
   }
 
   override uninstall(): void {
@@ -56,7 +56,6 @@ export class Trainshed<M extends Meta, B extends Body> extends BasePlugin<Trains
     this.uppy.off("pause-all", this.#pauseAll);
     this.uppy.off("resume-all", this.#resumeAll);
     this.uppy.off("file-removed", this.#remove);
-    this.uppy.off("cancel-all", this.#cancelAll);
     this.#cancelAll();
   }
 

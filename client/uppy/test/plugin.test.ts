@@ -187,3 +187,97 @@ test("a file that is removed or paused while its session is looked for is not se
   expect(tasks[0]!.options.fileName).toBe("b.csv");
   expect(tasks[0]!.calls).toEqual(["pause"]);
 });
+
+test("each file is in the session that it was begun in, under the name that the user gave it", async () => {
+  const sessionId = vi.fn(async () => `s-${sessionId.mock.calls.length}`);
+  use({ sessionId });
+  const id = add("a.csv");
+  uppy.setFileMeta(id, { name: "renamed.csv" });
+  const first = uppy.upload();
+  await begun(1);
+  tasks[0]!.tell("upload", { uploadId: "u-1" });
+  tasks[0]!.reject(new TrainshedError("upload_not_found", "It is gone.", { status: 404 }));
+  await first;
+  // Without its upload it may be another session.
+  const second = uppy.retryUpload(id);
+  await begun(2);
+  tasks[1]!.tell("upload", { uploadId: "u-2" });
+  tasks[1]!.reject(new TrainshedError("unreachable", "No answer."));
+  await second;
+  void uppy.retryUpload(id);
+  await begun(3);
+  expect(tasks.map(({ options }) => [options.sessionId, options.uploadId, options.fileName])).toEqual([
+    ["s-1", undefined, "renamed.csv"],
+    ["s-2", undefined, "renamed.csv"],
+    ["s-2", "u-2", "renamed.csv"],
+  ]);
+});
+
+test("a sha256 is computed for a new upload and not for one that goes on", async () => {
+  use({ sha256: true });
+  const id = add("a.csv");
+  const first = uppy.upload();
+  await begun(1);
+  tasks[0]!.tell("upload", { uploadId: "u-1" });
+  tasks[0]!.reject(new TrainshedError("unreachable", "No answer."));
+  await first;
+  void uppy.retryUpload(id);
+  await begun(2);
+  expect(tasks.map(({ options }) => options.sha256)).toEqual([true, undefined]);
+});
+
+test("three files are sent at once where nothing else is said; one that is removed before its turn is not sent", async () => {
+  use();
+  const ids = ["a", "b", "c", "d", "e"].map(add);
+  void uppy.upload();
+  await begun(3);
+  uppy.removeFile(ids[3]!);
+  tasks[0]!.resolve({} as Upload);
+  await begun(4);
+  expect(tasks.map(({ options }) => options.fileName)).toEqual(["a", "b", "c", "e"]);
+});
+
+test("a file of another place fails with a sentence, and the others go on", async () => {
+  use();
+  const id = uppy.addFile({ name: "far.csv", data: { size: 3 } as Blob, isRemote: true });
+  add("b.csv");
+  const result = uppy.upload();
+  await begun(1);
+  tasks[0]!.resolve({} as Upload);
+  expect(await result).toMatchObject({ successful: [{ name: "b.csv" }], failed: [{ id, error: "Only files of this device can be uploaded." }] });
+});
+
+test("what is done is done: it is neither sent again, nor given up when it is taken from the list", async () => {
+  use();
+  const id = add("a.csv");
+  const result = uppy.upload();
+  await begun(1);
+  tasks[0]!.tell("progress", { storedBytes: 1, totalBytes: 4, verifiedBytes: null });
+  const { uploadStarted } = uppy.getFile(id).progress;
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  tasks[0]!.tell("progress", { storedBytes: 2, totalBytes: 4, verifiedBytes: null });
+  expect(uppy.getFile(id).progress.uploadStarted).toBe(uploadStarted);
+  tasks[0]!.resolve({ uploadId: "u" } as Upload);
+  await result;
+  await uppy.retryUpload(id);
+  uppy.removeFile(id);
+  expect(tasks.map(({ calls }) => calls)).toEqual([[]]);
+});
+
+test("without the plugin nothing is left of it: what it sends and what waits is given up", async () => {
+  use({ limit: 1 });
+  const failed = vi.fn();
+  uppy.on("upload-error", failed);
+  const id = add("a.csv");
+  add("b.csv");
+  const result = uppy.upload();
+  await begun(1);
+  uppy.removePlugin(uppy.getPlugin("Trainshed")!);
+  await result;
+  expect(tasks.map(({ calls }) => calls)).toEqual([["cancel"]]);
+  expect(failed).not.toHaveBeenCalled();
+  expect(uppy.getState().capabilities.resumableUploads).toBe(false);
+  await uppy.upload();
+  uppy.removeFile(id);
+  expect(tasks.map(({ calls }) => calls)).toEqual([["cancel"]]);
+});
