@@ -1,6 +1,6 @@
 """The clients against bare tools and their peers: `python -m benchmarks.clients [row...]`, with the stack running.
 
-Rows: browser, uppy, tus, python. All of them without an argument.
+Rows: browser, link, uppy, tus, python. All of them without an argument.
 """
 
 import argparse
@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Playwright, sync_playwright
 
 from benchmarks.measuring import MIB, Figure, median_of_pairs, running_stack, seconds, show, table_file
 from benchmarks.uploads import Bench, put_all
@@ -29,6 +30,8 @@ from trainshed.upload import Progress, upload_file
 
 FILE_BYTES = 512 * MIB
 N_PAIRS = 3
+# 1 Gbit/s: more than nearly everybody's way to a bucket.
+LINK_BYTES_PER_S = 125_000_000
 PAGE = "benchmark"
 MODULES = npm.REPOSITORY / "client/dist"
 PEERS = npm.REPOSITORY / "benchmarks/peers"
@@ -59,13 +62,31 @@ _BY_PEER = """async ([upload, ...options]) => {
 class Benchmark:
     """A file of 512 MiB, and every way to send it; each returns how long it took until all bytes were stored [s]."""
 
-    def __init__(self, bench: Bench, path: Path, folder: Path, page: Page, peers_url: str) -> None:
+    def __init__(self, bench: Bench, path: Path, folder: Path, playwright: Playwright, peers_url: str) -> None:
         self._bench = bench
         self._path = path
         self._folder = folder
-        self._page = page
+        self._playwright = playwright
         self._peers_url = peers_url
         self._chunks: list[Path] = []
+        # Of curl, so that it finds the bucket behind the link.
+        self._way: list[str] = []
+        self._page: Page
+
+    @contextmanager
+    def opened(self, *, link_bytes_per_s: int | None = None) -> Iterator[None]:
+        """Open the page, with the bucket behind a link of this speed or beside it."""
+        if link_bytes_per_s is None:
+            with _page(self._playwright, self._bench.stack, self._path) as self._page:
+                yield
+            return
+        bucket = urlsplit(self._bench.stack.env["STORAGE_PUBLIC_URL"])
+        with _link(bucket.port or 80, link_bytes_per_s) as port:
+            self._way = ["--connect-to", f"{bucket.netloc}:127.0.0.1:{port}"]
+            rule = f"--host-resolver-rules=MAP {bucket.netloc} 127.0.0.1:{port}"
+            with _page(self._playwright, self._bench.stack, self._path, rule) as self._page:
+                yield
+            self._way = []
 
     def longest_task_ms(self) -> float:
         """Return the longest task of the page's thread while the client sends the file, in the thread's own time."""
@@ -167,7 +188,7 @@ class Benchmark:
             )
         )
         options = ["--parallel", "--parallel-immediate", "--parallel-max", str(created["concurrency"])]
-        command = ["curl", "--no-progress-meter", *options, "--config", str(requests)]
+        command = ["curl", "--no-progress-meter", *self._way, *options, "--config", str(requests)]
         return seconds(lambda: subprocess.run(command, check=True))
 
 
@@ -188,6 +209,12 @@ def browser(benchmark: Benchmark) -> list[Figure]:
         *figures,
         Figure(what, f"{longest_ms:.0f} ms", "", "", f"{LONGEST_TASK_MS} ms", longest_ms <= LONGEST_TASK_MS),
     ]
+
+
+def link(benchmark: Benchmark) -> list[Figure]:
+    """The TypeScript client in Chromium against curl, both over a link as fast as users have one, not over loopback."""
+    what = "512 MiB through client/ in Chromium over 1 Gbit/s, until the bucket has it"
+    return [_against(what, benchmark.by_client, "curl --parallel over the same link", benchmark.by_curl, 0.7)]
 
 
 def uppy(benchmark: Benchmark) -> list[Figure]:
@@ -233,7 +260,13 @@ def _against(
     return Figure(what, measured, compared, result, f"{limit:.2f}", 1 / ratio >= limit)
 
 
-ROWS: dict[str, Callable[[Benchmark], list[Figure]]] = {"browser": browser, "uppy": uppy, "tus": tus, "python": python}
+ROWS: dict[str, Callable[[Benchmark], list[Figure]]] = {
+    "browser": browser,
+    "link": link,
+    "uppy": uppy,
+    "tus": tus,
+    "python": python,
+}
 
 
 def main() -> None:
@@ -248,11 +281,12 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="trainshed-bench-") as name,
         table_file(Path(name), FILE_BYTES) as (path, _),
         _peers_server(stack, Path(name) / "tus") as peers_url,
-        _page(stack, path) as page,
+        sync_playwright() as playwright,
     ):
-        benchmark = Benchmark(Bench(stack, people.add()), path, Path(name), page, peers_url)
+        benchmark = Benchmark(Bench(stack, people.add()), path, Path(name), playwright, peers_url)
         for row in wanted:
-            show(f"Clients: {row}", ROWS[row](benchmark))
+            with benchmark.opened(link_bytes_per_s=LINK_BYTES_PER_S if row == "link" else None):
+                show(f"Clients: {row}", ROWS[row](benchmark))
 
 
 def _install_peers() -> None:
@@ -278,7 +312,20 @@ def _peers_server(stack: LocalStack, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _page(stack: LocalStack, path: Path) -> Iterator[Page]:
+def _link(port: int, bytes_per_s: int) -> Iterator[int]:
+    """Run a link to a port of this machine; yield its own."""
+    command = [sys.executable, "-m", "benchmarks.link", str(port), str(bytes_per_s)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout
+    try:
+        yield int(server.stdout.readline())
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextmanager
+def _page(playwright: Playwright, stack: LocalStack, path: Path, *arguments: str) -> Iterator[Page]:
     """Open a page with the client, the peers and the file, on the stack's own origin: the bucket knows no other."""
     served = PAGES / PAGE
     shutil.copytree(MODULES, served, dirs_exist_ok=True)
@@ -291,16 +338,16 @@ def _page(stack: LocalStack, path: Path) -> Iterator[Page]:
         subprocess.run(
             [*command, *bundle, *options], cwd=npm.REPOSITORY, env=environment, check=True, stdout=subprocess.DEVNULL
         )
-        with sync_playwright() as playwright:
-            # The peers' server is no origin that the page's policy knows.
-            chromium = playwright.chromium.launch(executable_path=chromium_program.find(), args=CHROMIUM_ARGUMENTS)
-            page = chromium.new_page(bypass_csp=True)
-            page.set_default_timeout(600_000)
-            page.goto(f"{stack.env['TRAINSHED_URL']}/{PAGE}/index.html")
-            page.wait_for_function("() => Boolean(window.createClient)")
-            page.set_input_files("input", path)
-            yield page
-            chromium.close()
+        options = [*CHROMIUM_ARGUMENTS, *arguments]
+        chromium = playwright.chromium.launch(executable_path=chromium_program.find(), args=options)
+        # The peers' server is no origin that the page's policy knows.
+        page = chromium.new_page(bypass_csp=True)
+        page.set_default_timeout(600_000)
+        page.goto(f"{stack.env['TRAINSHED_URL']}/{PAGE}/index.html")
+        page.wait_for_function("() => Boolean(window.createClient)")
+        page.set_input_files("input", path)
+        yield page
+        chromium.close()
     finally:
         shutil.rmtree(served)
 
