@@ -4,7 +4,10 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +19,7 @@ from trainshed.display import progress_console
 from trainshed.errors import (
     ChecksFailedError,
     FileChangedError,
+    OutputError,
     ServiceError,
     SettingsError,
     SignInError,
@@ -36,12 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         answer = command.run(Context(options, errors, os.environ))
         if options.json:
-            _write(json.dumps(answer, ensure_ascii=False, indent=2))
+            _write(answer)
         else:
             _show(command.show(answer))
     except ChecksFailedError as error:
         if options.json:
-            _write(json.dumps(error.checks, ensure_ascii=False, indent=2))
+            _write(error.checks)
         else:
             _show(show_doctor(error.checks))
         return REFUSED
@@ -53,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(escape(f"Interrupted. {advice(options)}"))
         return INTERRUPTED
     except BrokenPipeError:
-        # Python would complain once more when it flushes on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return NO_READER
     return 0
 
@@ -74,19 +77,39 @@ def exit_code(error: TrainshedError) -> int:
     return REFUSED
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+def _write(document: Any) -> None:
+    # An output that has no letters but English ones gets the others as JSON writes them there.
+    is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    with _output():
+        sys.stdout.write(json.dumps(document, ensure_ascii=not is_unicode, indent=2) + "\n")
 
 
 def _show(parts: Sequence[Any]) -> None:
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE)
-    with console.capture() as captured:
-        for part in parts:
-            console.print(part)
-    # Not written by the console, which makes an error of its own of a reader that went away.
-    sys.stdout.write(captured.get())
-    sys.stdout.flush()
+    with _output():
+        with console.capture() as captured:
+            for part in parts:
+                console.print(part)
+        # Not written by the console, which makes an error of its own of a reader that went away.
+        sys.stdout.write(captured.get())
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """Make one sentence of a full disk."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        raise OutputError(f"Cannot write the output: {error.strerror}.") from error
+
+
+def _drop_output() -> None:
+    """Let nothing more be written: Python would complain once more when it flushes on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: TrainshedError, code: int, options: Namespace, errors: Console) -> None:
@@ -120,6 +143,15 @@ def _way_out(error: TrainshedError, options: Namespace) -> str:
 
 def command() -> None:
     """Run the command and exit: the console script."""
+    # Whoever starts us may have closed them: then there is nothing to read, and nobody who reads.
+    sys.stdin, sys.stdout, sys.stderr = (
+        stream or Path(os.devnull).open(mode)  # noqa: SIM115 - for as long as the process lives
+        for stream, mode in ((sys.stdin, "r"), (sys.stdout, "w"), (sys.stderr, "w"))
+    )
+    for stream in (sys.stdout, sys.stderr):
+        # A name that cannot be written in the output's encoding is no reason to end.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main())
 
 

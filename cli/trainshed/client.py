@@ -81,6 +81,7 @@ class Client:
     ) -> None:
         self._token = token
         self._place = base_url
+        self._renewal = threading.Lock()
         self.backoff = backoff or Backoff()
         timeout = httpx.Timeout(60.0, connect=10.0, pool=None)
         # Reading the certificates takes longer than a request; both connections trust the same.
@@ -535,13 +536,14 @@ class Client:
         is_renewed = False
         while True:
             failure: ServiceError | UnreachableError
+            authorization = self._authorization()
             try:
                 answer = self._api.request(
                     method,
                     url,
                     json=json,
                     params=params,
-                    headers=self._authorization(),
+                    headers=authorization,
                     timeout=httpx.USE_CLIENT_DEFAULT
                     if timeout_s is None
                     else httpx.Timeout(timeout_s, connect=10.0, pool=None),
@@ -557,7 +559,10 @@ class Client:
                 failure = _service_error(answer)
                 # A token can end before its time: a clock that is wrong, a sign-in that was ended elsewhere.
                 if failure.code == "unauthenticated" and isinstance(self._token, Renewable) and not is_renewed:
-                    self._token.renew()
+                    with self._renewal:
+                        # Another thread, which met the same refusal, may have renewed it meanwhile.
+                        if self._authorization() == authorization:
+                            self._token.renew()
                     is_renewed = True
                     continue
                 # The service marks its own errors; a gateway's error page bears no mark.

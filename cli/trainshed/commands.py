@@ -99,7 +99,10 @@ def _deployment(context: Context) -> Deployment:
 def _asked(question: str, ask: Callable[[str], str]) -> str:
     if not sys.stdin.isatty():
         raise SettingsError("There is no terminal to ask at; give --email and --password-stdin.")
-    return ask(question)
+    try:
+        return ask(question)
+    except EOFError as error:
+        raise SettingsError("Nobody answers; give --email and --password-stdin.") from error
 
 
 def _show_login(answer: Any) -> list[str]:
@@ -235,7 +238,7 @@ def _delete(context: Context) -> Any:
             if not sys.stdin.isatty():
                 raise SettingsError("There is no terminal to ask at; give --yes.")
             context.console.print(escape(question), end="")
-            if input().strip().lower() not in {"y", "yes"}:
+            if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
                 raise SettingsError("Nothing is deleted.")
         return client.delete_session(session_id)
 

@@ -10,6 +10,7 @@ TrainshedError
   PublishError            the run cannot be published as it is
   DownloadError           the downloaded file is not what was promised
   ChecksFailedError       the doctor found something that is wrong
+  OutputError             the command's answer cannot be written
   TrainingFailedError     the run ended without results
 """
 
@@ -97,6 +98,10 @@ class PublishError(TrainshedError):
 
 class DownloadError(TrainshedError):
     """The downloaded file is not what was promised, or cannot be written."""
+
+
+class OutputError(TrainshedError):
+    """What a command answers cannot be written, for example because the disk is full."""
 
 
 class TrainingFailedError(TrainshedError):

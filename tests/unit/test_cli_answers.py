@@ -6,6 +6,8 @@ import io
 import json
 import os
 import resource
+import time
+from email.utils import formatdate
 from unittest import mock
 
 import httpx
@@ -83,16 +85,18 @@ class Service:
         asked: (function, query, body) of each request, in order.
         data: What each function answers.
         refusals: Answers of functions that refuse.
+        bucket: What the bucket answers instead.
     """
 
     def __init__(self):
+        self.bucket = None
         self.asked = []
         self.data = dict(DATA)
         self.refusals = {}
 
     def __call__(self, request):
         if request.url.host == "bucket":
-            return httpx.Response(200, content=CONTENT.get(request.url.path.strip("/"), b""))
+            return self.bucket or httpx.Response(200, content=CONTENT.get(request.url.path.strip("/"), b""))
         path = request.url.path.removeprefix("/api/training")
         name = next(
             function.name
@@ -573,6 +577,62 @@ class TestPlot:
     def test_a_chart_that_is_not_there_is_answered_with_those_that_are(self, service, run):
         done = run("plot", "s1", "--chart", "nothing")
         assert (done.code, "it has: fit" in done.stderr) == (REFUSED, True)
+
+
+class TestDoctor:
+    """What it finds, besides what a real stack can be made to do (tests/acceptance)."""
+
+    def check(self, run, name):
+        done = run("doctor", "--json")
+        checks = {check["name"]: check for check in json.loads(done.stdout)}
+        assert done.code == (REFUSED if any(check["is_ok"] is False for check in checks.values()) else 0)
+        return checks[name]
+
+    def test_it_leaves_nothing_behind(self, service, run):
+        assert self.check(run, "upload")["is_ok"]
+        assert service.names()[-2:] == ["abort-upload", "delete-session"]
+
+    @pytest.mark.parametrize(("skew_s", "is_ok"), [(-3600, False), (-30, True), (30, True), (3600, False)])
+    def test_a_clock_that_is_wrong_is_found(self, service, run, skew_s, is_ok):
+        there = {"Date": formatdate(time.time() - skew_s, usegmt=True)}
+        service.refusals["list-sessions"] = httpx.Response(
+            200, json={"data": service.data["list-sessions"]}, headers=there
+        )
+        found = self.check(run, "clock")
+        assert found["is_ok"] is is_ok
+        assert is_ok or ("ahead of" if skew_s > 0 else "behind") in found["found"]
+
+    def test_a_page_is_not_taken_for_the_service(self, service, run):
+        service.refusals["list-sessions"] = httpx.Response(200, html="<h1>Welcome</h1>")
+        found = self.check(run, "address")
+        assert (found["is_ok"], "not as Trainshed does" in found["found"]) == (False, True)
+        assert service.names() == ["list-sessions"]
+
+    def test_without_a_sign_in_nothing_is_uploaded(self, service, run):
+        service.refusals["list-sessions"] = httpx.Response(401, json={"code": "unauthenticated", "detail": "No."})
+        assert self.check(run, "upload")["is_ok"] is None
+        assert "init-session" not in service.names()
+
+    @pytest.mark.parametrize(("code", "fix"), [("SignatureDoesNotMatch", "proxy"), ("NoSuchBucket", "make doctor")])
+    def test_a_bucket_that_refuses_is_found(self, service, run, code, fix):
+        service.bucket = httpx.Response(403, text=f"<Error><Code>{code}</Code></Error>")
+        found = self.check(run, "upload")
+        assert (found["is_ok"], code in found["found"], fix in found["fix"]) == (False, True, True)
+        assert service.names()[-1] == "delete-session"
+
+    def test_what_is_stored_is_compared(self, service, run):
+        service.data["get-upload"] = {**UPLOAD, "received": []}
+        assert "does not see" in self.check(run, "upload")["found"]
+
+    def test_a_full_quota_has_its_own_way_out(self, service, run):
+        problem = {"code": "processing_limit_reached", "detail": "No more."}
+        service.refusals["create-upload"] = httpx.Response(429, json=problem)
+        found = self.check(run, "upload")
+        assert (found["found"], "next period" in found["fix"]) == ("No more.", True)
+
+    def test_slow_checksums_are_found(self, service, run, monkeypatch):
+        monkeypatch.setattr("trainshed.checks.google_crc32c.implementation", "python")
+        assert "pip install" in self.check(run, "checksums")["fix"]
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,39 @@ def test_sessions_are_listed_with_their_rows():
     assert "12,345" in text_of(sessions_table([session]))
 
 
+class Notebook:
+    """A kernel, as far as showing goes."""
+
+    def __init__(self, monkeypatch):
+        self.shown = []
+        monkeypatch.setattr("trainshed.display.is_notebook", lambda: True)
+        monkeypatch.setattr("trainshed.notebook.Output.show", lambda _, content: self.shown.append(content))
+
+
+def test_in_a_notebook_an_upload_and_a_training_are_shown_below_the_cell(monkeypatch, tmp_path, capsys):
+    notebook = Notebook(monkeypatch)
+    (tmp_path / "data.bin").write_bytes(b"x" * 2_500)
+    with running(FakeUploadService()) as service, Client(service.url) as client:
+        client.upload("new", tmp_path / "data.bin")
+    assert "uploading <b>data.bin</b>" in "".join(notebook.shown)
+    notebook.shown.clear()
+    ready = {"name": "forest", "status": "ready", "progress": 1.0}
+    runs = Runs(a_run("running"), a_run("running"), a_run("completed", ready))
+    wait_for_training(runs, "s", Console(file=io.StringIO()))
+    assert "running" in notebook.shown[0]
+    assert "completed" in notebook.shown[-1]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_run_is_shown_in_a_terminal_until_it_is_over():
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    ready = {"name": "forest", "status": "ready", "progress": 1.0}
+    wait_for_training(Runs(a_run("queued"), a_run("running"), a_run("completed", ready)), "s", console)
+    shown = console.file.getvalue()
+    assert shown.index("queued") < shown.index("running") < shown.index("completed")
+    assert "forest" in shown
+
+
 def test_a_client_uploads_into_a_session_that_it_creates(tmp_path, capsys):
     path = tmp_path / "data.bin"
     path.write_bytes(b"x" * 2_500)

@@ -1,6 +1,8 @@
 """The sign-in that `trainshed login` keeps."""
 
+import errno
 import json
+import os
 import stat
 import threading
 import time
@@ -234,3 +236,45 @@ class TestRefusedTokens:
             client.get_session("s")
         assert refusal.value.code == "unauthenticated"
         assert len(service.requests) == 2
+
+    def test_many_threads_that_meet_the_same_refusal_renew_once(self, service, path):
+        signed_in(path)
+        everybody_was_refused = threading.Barrier(8)
+
+        def answer(request):
+            if request.headers["Authorization"] == "Bearer access-1":
+                everybody_was_refused.wait(timeout=30)
+                return httpx.Response(401, json={"code": "unauthenticated", "detail": "The token has ended."})
+            return httpx.Response(200, json={"success": True, "data": {"session_id": "s"}})
+
+        source = SavedSignIn(path, load(path))
+        with Client("http://trainshed", source, transport=httpx.MockTransport(answer)) as client:
+            threads = [threading.Thread(target=client.get_session, args=("s",)) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert source() == "access-2"
+        assert service.number == 2
+
+    def test_one_that_was_made_by_somebody_else_meanwhile_is_not_taken(self, service, path):
+        signed_in(path)
+        source = ended(path)
+        log_in(path, Deployment("http://trainshed", "http://supabase", "key-1"), "bob@example.com", "secret")
+        with pytest.raises(SignInError, match="The sign-in was ended"):
+            source()
+        assert load(path).email == "bob@example.com"
+
+
+def test_a_disk_that_is_full_leaves_the_sign_in_that_was_there(service, path, monkeypatch):
+    signed_in(path)
+    kept = load(path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("trainshed.credentials.os.fsync", full)
+    with pytest.raises(SettingsError, match="No space left on device"):
+        signed_in(path)
+    assert load(path) == kept
+    assert [one.name for one in path.parent.iterdir() if one.suffix == ".part"] == []
