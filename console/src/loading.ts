@@ -1,5 +1,6 @@
 import { signal } from "@preact/signals";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { failureOf } from "./failures";
 
 const holds = signal(0);
 const underWay = new Set<AbortController>();
@@ -25,7 +26,8 @@ export interface Loaded<Value> {
 /**
  * Load a value, and again whenever `keys` change; the answer to an old question is dropped.
  *
- * @param everyMs - load again that long after each answer while the page is seen; null for never
+ * @param everyMs - load again that long after each answer while the page is seen, and after a failure that may pass;
+ *   null for never
  */
 export function useLoaded<Value>(
   load: (signal: AbortSignal) => Promise<Value>,
@@ -35,6 +37,7 @@ export function useLoaded<Value>(
   const [state, setState] = useState<{ value: Value | undefined; error: unknown }>({ value: undefined, error: null });
   const [turn, setTurn] = useState(0);
   const lastKeys = useRef<string>("");
+  const newest = useRef<Value | undefined>(undefined);
   const key = JSON.stringify(keys);
   const isHeld = holds.value > 0;
 
@@ -43,7 +46,10 @@ export function useLoaded<Value>(
     const controller = new AbortController();
     underWay.add(controller);
     let timer: ReturnType<typeof setTimeout> | undefined;
-    if (lastKeys.current !== key) setState({ value: undefined, error: null });
+    if (lastKeys.current !== key) {
+      newest.current = undefined;
+      setState({ value: undefined, error: null });
+    }
     lastKeys.current = key;
     const again = (value: Value | undefined): void => {
       const wait = everyMs?.(value) ?? null;
@@ -54,12 +60,14 @@ export function useLoaded<Value>(
       load(controller.signal).then(
         (value) => {
           if (controller.signal.aborted) return;
+          newest.current = value;
           setState({ value, error: null });
           again(value);
         },
         (error: unknown) => {
           if (controller.signal.aborted) return;
           setState((before) => ({ value: before.value, error }));
+          if (failureOf(error).mayRetry) again(newest.current);
         },
       );
     };

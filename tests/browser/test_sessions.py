@@ -181,15 +181,16 @@ def test_an_address_of_nothing_says_so(open_tab, address):
 def test_a_server_that_does_not_answer_is_said_and_tried_again(open_tab, session_of_alice):
     session_of_alice(title="Still there")
     tab = open_tab(strict=False)
-    broken = {"code": "invalid_request", "detail": "Something is wrong.", "status": 400, "retryable": False}
-    tab.page.route(re.compile("list-sessions"), lambda route: route.fulfill(status=400, json=broken))
+    broken = {"code": "internal_error", "detail": "Something is wrong.", "status": 500, "retryable": False}
+    tab.page.route(re.compile("list-sessions"), lambda route: route.fulfill(status=500, json=broken))
     tab.go()
     expect(tab.page.get_by_role("alert")).to_contain_text("Something is wrong.")
     tab.page.unroute_all()
 
-    tab.page.reload()
+    tab.click("Try again")
 
     tab.see("Still there")
+    expect(tab.page.get_by_role("alert")).to_have_count(0)
 
 
 @pytest.mark.parametrize(
@@ -206,3 +207,126 @@ def test_an_id_that_no_session_can_have_is_said_to_be_none(open_tab, address, sh
     assert asked == []
     tab.page.get_by_role("link", name="To the sessions").click()
     expect(tab.heading("Sessions")).to_be_visible()
+
+
+@pytest.mark.parametrize("way", ["the button", "Escape"])
+def test_a_question_that_is_dismissed_deletes_nothing(open_tab, session_of_alice, alice, way):
+    session_id = session_of_alice()
+    tab = open_tab()
+    tab.go_to_session(session_id)
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url) if request.method != "GET" else None)
+    tab.click("Delete")
+
+    if way == "Escape":
+        tab.page.keyboard.press("Escape")
+    else:
+        tab.click("Keep it")
+    expect(tab.page.get_by_role("dialog")).to_have_count(0)
+    # What is asked of the service by then would have been asked.
+    with tab.page.expect_response(f"**/session/{session_id}"):
+        tab.page.get_by_role("link", name="Variables").click()
+
+    assert asked == []
+    assert alice.get_session(session_id)["session_id"] == session_id
+
+
+def test_a_deletion_under_way_keeps_its_question(open_tab, session_of_alice):
+    session_id = session_of_alice()
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_id)
+    tab.click("Delete")
+    held = []
+    tab.page.route("**/delete", lambda route: held.append(route))
+    with tab.page.expect_request("**/delete"):
+        tab.click("Delete session")
+
+    tab.page.keyboard.press("Escape")
+    refused = {"code": "invalid_request", "detail": "Not today.", "status": 400, "retryable": False}
+    held[0].fulfill(status=400, json=refused)
+
+    expect(tab.page.get_by_role("dialog").get_by_role("alert")).to_contain_text("Not today.")
+
+
+def test_a_session_that_is_deleted_elsewhere_is_said_to_be_gone(open_tab, session_of_alice, alice):
+    session_id = session_of_alice(title="Short-lived")
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_id)
+    expect(tab.heading("Short-lived")).to_be_visible()
+
+    alice.delete_session(session_id)
+
+    expect(tab.heading("There is no such session.")).to_be_visible()
+    tab.page.get_by_role("link", name="To the sessions").click()
+    expect(tab.heading("Sessions")).to_be_visible()
+    alice.init_session(session_id)
+
+
+@pytest.mark.parametrize("part", ["data", "training"])
+def test_a_page_is_followed_again_after_the_service_has_failed(open_tab, trained, alice, part):
+    """By itself: nobody presses a button at a page that they have left open."""
+    tab = open_tab(strict=False)
+    session, run = alice.get_session(trained) | {"status": "training"}, alice.get_training(trained) | {"status": "running"}
+    session["metadata"] = {"title": "Before"}
+    run["models"][0] |= {"status": "training", "detail": "Before"}
+    is_broken = []
+    broken = {"code": "internal_error", "detail": "Something is wrong.", "status": 500, "retryable": False}
+
+    def answer(value):
+        def fulfil(route):
+            if is_broken:
+                route.fulfill(status=500, json=broken)
+            else:
+                route.fulfill(json={"success": True, "data": value})
+
+        return fulfil
+
+    tab.page.route(re.compile(f"/session/{trained}$"), answer(session))
+    tab.page.route(re.compile(f"/train/{trained}$"), answer(run))
+    tab.go_to_session(trained, part)
+    shown = tab.heading("Before") if part == "data" else tab.page.get_by_text("Before").last
+    expect(shown).to_be_visible()
+
+    is_broken.append(True)
+    expect(tab.page.get_by_role("alert")).to_contain_text("Something is wrong.")
+    expect(shown).to_be_visible()
+    session["metadata"]["title"] = run["models"][0]["detail"] = "Afterwards"
+    is_broken.clear()
+
+    expect(tab.page.get_by_text("Afterwards").last).to_be_visible()
+    expect(tab.page.get_by_role("alert")).to_have_count(0)
+
+
+def test_the_list_follows_what_becomes_of_a_session(open_tab, newcomer, small_file):
+    user, client = newcomer
+    client.init_session("line")
+    upload_file(client, "line", small_file, content_type="text/csv")
+    tab = open_tab(user)
+    tab.go()
+    expect(rows(tab)).to_contain_text(["Uploading"])
+
+    client.finalize_session("line")
+
+    expect(rows(tab)).to_contain_text(["Ready to train"])
+
+
+def test_an_answer_to_an_older_search_is_dropped(open_tab, newcomer):
+    user, client = newcomer
+    for name in ("boiler", "pump"):
+        client.init_session(name)
+    tab = open_tab(user)
+    tab.go()
+    expect(rows(tab)).to_have_count(2)
+    held = []
+    tab.page.route(re.compile("search=boiler"), lambda route: held.append(route))
+    with tab.page.expect_request(re.compile("search=boiler")):
+        tab.page.get_by_role("searchbox").fill("boiler")
+    tab.page.get_by_role("searchbox").fill("pump")
+    expect(rows(tab)).to_have_text([re.compile("^pump")])
+
+    with tab.page.expect_response(re.compile("search=boiler")):
+        held[0].continue_()
+    tab.page.get_by_role("searchbox").press("End")
+
+    tab.see("1 found")
+    expect(rows(tab)).to_have_text([re.compile("^pump")])

@@ -126,3 +126,39 @@ def test_a_policy_forbids_foreign_code_and_foreign_places(open_tab):
     # Checksums are computed by WebAssembly, which is no way to run foreign code.
     assert policy["script-src"] == "'self' 'wasm-unsafe-eval'"
     assert policy["connect-src"].split() == ["'self'", tab.storage]
+
+
+def test_signing_out_in_one_tab_asks_in_the_other_until_it_is_answered(open_tab, local_stack):
+    first = open_tab(None)
+    first.go()
+    sign_in(first, local_stack.env["ALICE_EMAIL"], local_stack.env["ALICE_PASSWORD"])
+    expect(first.heading("Sessions")).to_be_visible()
+    second = open_tab(beside=first)
+    second.go("new")
+    expect(second.heading("New session")).to_be_visible()
+
+    first.click("Sign out")
+
+    dialog = second.page.get_by_role("dialog", name="Sign in again")
+    expect(dialog).to_be_visible()
+    # Chromium closes a dialog at the second one, whatever the page says to the first.
+    for _ in range(3):
+        second.page.keyboard.press("Escape")
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="Sign out instead").click()
+    expect(second.heading("Sign in")).to_be_visible()
+
+
+def test_a_sign_in_service_that_does_not_answer_is_said(open_tab, local_stack):
+    tab = open_tab(None, strict=False)
+    tab.page.route("**/auth/v1/token*", lambda route: route.abort())
+    tab.go()
+
+    sign_in(tab, local_stack.env["ALICE_EMAIL"], local_stack.env["ALICE_PASSWORD"])
+
+    expect(tab.page.get_by_role("alert")).to_have_text(
+        "The sign-in service does not answer. Check the network, then try again."
+    )
+    # Supabase's client says it to developers, too.
+    assert all("Failed to fetch" in text for text in tab.said), tab.said
+    tab.said.clear()

@@ -1,7 +1,11 @@
+import io
 import re
 import zipfile
 
+import pytest
 from playwright.sync_api import expect
+
+from trainshed.upload import upload_file
 
 
 def choose_models(tab, *names):
@@ -181,3 +185,72 @@ def test_a_training_is_cancelled(open_tab, new_data_set):
 
     expect(tab.page.locator("[data-model=dense_network]")).to_have_attribute("data-status", "cancelled")
     expect(tab.button("Train again")).to_be_visible()
+
+
+def test_a_neural_network_is_downloaded_as_keras_and_as_hdf5(open_tab, alice, new_data_set):
+    session_id = new_data_set()
+    alice.train(session_id, target="price", models=["dense_network"])
+    tab = open_tab()
+    tab.go_to_session(session_id, "models")
+    model = tab.page.locator("[data-model=dense_network]")
+    buttons = model.get_by_role("button")
+    expect(buttons).to_have_text([re.compile("^Keras "), re.compile("^HDF5 ")])
+
+    contents = []
+    for button, ending in zip(buttons.all(), (".keras", ".h5"), strict=True):
+        expect(button).not_to_contain_text("runs code")
+        with tab.page.expect_download() as download:
+            button.click()
+        assert download.value.suggested_filename.endswith(ending)
+        contents.append(download.value.path().read_bytes())
+
+    with zipfile.ZipFile(io.BytesIO(contents[0])) as archive:
+        assert {"config.json", "model.weights.h5"} <= set(archive.namelist())
+    assert contents[1].startswith(b"\x89HDF\r\n\x1a\n")
+
+
+@pytest.mark.parametrize("button", ["as skops", "Everything as a zip"])
+def test_a_download_that_fails_is_said(open_tab, trained, button):
+    tab = open_tab(strict=False)
+    tab.go_to_session(trained, "models")
+    broken = {"code": "internal_error", "detail": "Something is wrong.", "status": 500, "retryable": False}
+    pattern = re.compile("/(download-model-h5|download-archive)/")
+    tab.page.route(pattern, lambda route: route.fulfill(status=500, json=broken))
+
+    tab.button(re.compile(button)).first.click()
+
+    expect(tab.page.get_by_role("alert")).to_contain_text("Something is wrong.")
+    expect(tab.button(re.compile(button)).first).to_be_enabled()
+
+
+def test_nothing_is_trained_before_a_column_and_a_model_are_chosen(open_tab, new_data_set):
+    tab = open_tab()
+    tab.go_to_session(new_data_set(), "training")
+    start = tab.button(re.compile("^Train \\d models?$"))
+
+    expect(start).to_be_disabled()
+    tab.see("Choose the column to predict.")
+    # Text is told apart into classes.
+    tab.page.get_by_label("Column to predict").select_option("side")
+    expect(tab.page.get_by_role("radio", name=re.compile("^Classification"))).to_be_checked()
+    expect(start).to_be_enabled()
+    for box in tab.page.get_by_role("checkbox").all():
+        box.uncheck()
+    expect(start).to_be_disabled()
+    tab.see("Choose a model.")
+
+
+def test_one_row_is_too_few_to_train_on_and_that_is_said(open_tab, session_of_alice, alice, tmp_path):
+    table = tmp_path / "one.csv"
+    table.write_text("a,b\n1,2\n")
+    session_id = session_of_alice()
+    upload_file(alice, session_id, table, content_type="text/csv")
+    alice.finalize_session(session_id)
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_id, "training")
+    tab.page.get_by_label("Column to predict").select_option("b")
+
+    tab.click(re.compile("^Train \\d models$"))
+
+    expect(tab.page.get_by_role("alert")).to_contain_text("row")
+    expect(tab.button(re.compile("^Train \\d models$"))).to_be_enabled()

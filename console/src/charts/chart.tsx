@@ -5,7 +5,7 @@ import { FailureNotice } from "../components/parts";
 import { counted, measure } from "../format";
 import { service } from "../service";
 import { isDark } from "../theme";
-import { categories, column, numbers, seriesOf, type Column, type Series } from "./data";
+import { categories, column, encoding, numbers, seriesOf, type Column, type Series } from "./data";
 import { Frame, cut, useWidth, type Area, type AxisSpec } from "./frame";
 import { around, dateTicks, extent, numberTicks, padded, type Tick } from "./scale";
 
@@ -18,7 +18,7 @@ export function ChartFigure({ chart, sessionId, title = chart.title, among = [ch
   chart: Chart;
   sessionId: string;
   title?: string;
-  /** Charts that it is compared with: points are drawn on the same axes as theirs. */
+  /** Charts that it is compared with: points and bars are drawn on the same axes as theirs. */
   among?: readonly Chart[];
 }) {
   return (
@@ -45,7 +45,7 @@ function Drawn({ chart, sessionId, among }: { chart: Chart; sessionId: string; a
     case "bar":
       return <BarChart chart={chart} />;
     case "histogram":
-      return <HistogramChart chart={chart} />;
+      return <HistogramChart chart={chart} among={among} />;
     case "heatmap":
     case "confusion":
       return <CellChart chart={chart} />;
@@ -271,20 +271,29 @@ function namedAxis(title: string, names: readonly string[], domain: readonly [nu
   return { domain, title, ticks: () => ticks };
 }
 
-function HistogramChart({ chart }: { chart: Chart }) {
+function HistogramChart({ chart, among }: { chart: Chart; among: readonly Chart[] }) {
   const x = column(chart, "x");
   const y = column(chart, "y");
-  const to = (chart["x"] as { to?: string } | undefined)?.to;
-  const ends = to === undefined ? undefined : chart.data[to];
+  const ends = endsOf(chart);
   if (!x || !y || !ends) return <NoData />;
-  return <Histogram label={summary(chart, [], x.values.length)} from={numbers(x)} to={ends as (number | null)[]} heights={numbers(y)} xTitle={x.title} yTitle={y.title} height={HEIGHT} />;
+  const edges = [...(extentAmong(among, "x") ?? []), ...among.flatMap((other) => extent(endsOf(other) ?? []) ?? [])];
+  return <Histogram label={summary(chart, [], x.values.length)} from={numbers(x)} to={ends} heights={numbers(y)} within={edges} most={extentAmong(among, "y")?.[1]} xTitle={x.title} yTitle={y.title} height={HEIGHT} />;
 }
 
-export function Histogram({ label, from, to, heights, xTitle, yTitle, height }: {
-  label: string; from: readonly (number | null)[]; to: readonly (number | null)[]; heights: readonly (number | null)[]; xTitle?: string; yTitle?: string; height: number;
+function endsOf(chart: Chart): (number | null)[] | undefined {
+  const to = encoding(chart, "x")?.to;
+  return to === undefined ? undefined : (chart.data[to] as (number | null)[] | undefined);
+}
+
+export function Histogram({ label, from, to, heights, within = [...from, ...to], most = extent(heights)?.[1], xTitle, yTitle, height }: {
+  label: string; from: readonly (number | null)[]; to: readonly (number | null)[]; heights: readonly (number | null)[];
+  /** What the axis reaches over; without it, the bars alone. */
+  within?: readonly (number | null)[];
+  /** The greatest height that the axis reaches; without it, that of the bars. */
+  most?: number | undefined;
+  xTitle?: string; yTitle?: string; height: number;
 }) {
-  const xDomain = extent([...from, ...to]);
-  const most = extent(heights)?.[1];
+  const xDomain = extent(within);
   if (!xDomain || most === undefined) return <NoData />;
   const yDomain = [0, most * 1.04 || 1] as const;
   // Bars of whole numbers begin and end between two of them.

@@ -80,8 +80,12 @@ export function State({ tone, children }: { tone?: "busy" | "good" | "bad" | "wa
   return <span class="state" data-tone={tone}>{children}</span>;
 }
 
-/** A question over the page; Escape and the buttons close it. */
-export function Dialog({ title, children, onClose, mayClose = true }: { title: string; children: ComponentChildren; onClose: () => void; mayClose?: boolean }) {
+/**
+ * A question over the page; Escape and the buttons close it.
+ *
+ * @param onClose - without it, the question stays until it is answered
+ */
+export function Dialog({ title, children, onClose }: { title: string; children: ComponentChildren; onClose?: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
   useEffect(() => {
@@ -98,8 +102,12 @@ export function Dialog({ title, children, onClose, mayClose = true }: { title: s
       ref={dialog}
       aria-labelledby={heading}
       onCancel={(event) => {
-        event.preventDefault();
-        if (mayClose) onClose();
+        if (!onClose) event.preventDefault();
+      }}
+      onClose={() => {
+        // Who presses Escape twice is obeyed by the browser, whatever the page says to it.
+        if (onClose) onClose();
+        else dialog.current?.showModal();
       }}
     >
       <div class="body">

@@ -24,14 +24,16 @@ const REFRESH_MS = 3000;
 export function ModelsTab({ session }: { session: SessionDetails }) {
   const { value, error, reload } = useLoaded(
     (signal) => service().models.list(session.session_id, { signal }),
-    [session.session_id],
-    (list) => (list?.models.some(({ status }) => WORDS[status]?.tone === "busy") ? REFRESH_MS : null),
+    [session.session_id, session.status],
+    // A training that has just begun has no models yet.
+    (list) => (session.status === "training" || list?.models.some(({ status }) => WORDS[status]?.tone === "busy") ? REFRESH_MS : null),
   );
   if (error && !value) return <FailureNotice error={error} retry={reload} />;
   if (!value) return <SkeletonRows rows={3} label="Loading the models" />;
   const hasReady = value.models.some(({ status }) => status === "ready");
   return (
     <div class="stack">
+      {error ? <FailureNotice error={error} retry={reload} /> : null}
       {value.unread_documents > 0 ? <Unread session={session} n={value.unread_documents} reload={reload} /> : null}
       {value.models.length === 0 ? (
         <div class="panel">

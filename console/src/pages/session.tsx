@@ -77,12 +77,14 @@ function AddressedSession({ sessionId, tab }: Address) {
     };
   }, [session]);
 
-  if (!session && loaded.error) {
-    const { title, advice } = failureOf(loaded.error);
+  const failure = loaded.error ? failureOf(loaded.error) : null;
+  // What cannot get better by itself, such as a session that was deleted meanwhile, takes the place of what was seen of it.
+  if (failure && (!session || !failure.mayRetry)) {
+    const act = failure.mayRetry ? <button type="button" class="button" onClick={loaded.reload}>Try again</button> : <a class="button" href={SESSIONS}>To the sessions</a>;
     return (
       <>
         <a class="crumb" href={SESSIONS}>Sessions</a>
-        <div class="panel"><Empty title={title} act={<button type="button" class="button" onClick={loaded.reload}>Try again</button>}>{advice}</Empty></div>
+        <div class="panel"><Empty title={failure.title} act={act}>{failure.advice}</Empty></div>
       </>
     );
   }
@@ -96,6 +98,8 @@ function AddressedSession({ sessionId, tab }: Address) {
       </nav>
       {session ? (
         <>
+          {/* The training says by itself that it is not followed any more. */}
+          {loaded.error && tab !== "training" ? <div class="toolbar"><FailureNotice error={loaded.error} retry={loaded.reload} /></div> : null}
           {tab === "data" ? <DataTab session={session} reload={loaded.reload} /> : null}
           {tab === "variables" ? <VariablesTab session={session} /> : null}
           {tab === "training" ? <TrainingTab session={session} reload={loaded.reload} /> : null}
@@ -164,7 +168,7 @@ function DeleteDialog({ session, onClose }: { session: SessionDetails; onClose: 
     }
   };
   return (
-    <Dialog title="Delete this session?" onClose={onClose}>
+    <Dialog title="Delete this session?" {...(busy ? {} : { onClose })}>
       <p>
         “{titleOf(session)}” goes with its {counted(session.total_files, "file")}, all its models and results. This cannot be undone.
       </p>

@@ -144,7 +144,7 @@ function Row({ session }: { session: Session }) {
   return (
     <tr>
       <td class="name">
-        <a class="row" href={sessionAddress(session.session_id)}>{title}</a>
+        <a class="row" href={sessionAddress(session.session_id)} title={title}>{title}</a>
         {title === session.session_id ? null : <div class="hint mono">{session.session_id}</div>}
       </td>
       <td><State tone={status.tone}>{status.word}</State></td>

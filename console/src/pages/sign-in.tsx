@@ -33,7 +33,7 @@ export function SignInPage() {
 /** Asks again over the page where the sign-in has expired, so that nothing on it is lost. */
 export function SignInAgain() {
   return (
-    <Dialog title="Sign in again" mayClose={false} onClose={() => undefined}>
+    <Dialog title="Sign in again">
       <p>Your sign-in has expired. Uploads wait, and go on as soon as you are back.</p>
       <SignInForm />
       <button type="button" class="button quiet" onClick={() => void authentication().signOut()}>

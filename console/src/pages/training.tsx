@@ -42,6 +42,7 @@ export function TrainingTab({ session, reload }: { session: SessionDetails; relo
   };
   return (
     <div class="stack">
+      {error ? <FailureNotice error={error} retry={reloadRun} /> : null}
       {run && !isAgain ? <Progressing run={run} session={session} reload={started} /> : null}
       {run && !isAgain && !isRunning ? (
         <div class="actions" style={{ justifyContent: "flex-start" }}>
@@ -83,6 +84,7 @@ function TrainForm({ session, before, onStarted, onCancel }: { session: SessionD
   const task = TASKS.find(({ name }) => name === (taskName ?? usual)) ?? TASKS[0];
   const models = (task?.models ?? []).filter((name) => !left.has(name));
   const isSeries = task?.name === TIME_SERIES;
+  const wanting = target === "" ? "Choose the column to predict." : models.length === 0 ? "Choose a model." : null;
 
   const start = async (event: SubmitEvent): Promise<void> => {
     event.preventDefault();
@@ -173,8 +175,9 @@ function TrainForm({ session, before, onStarted, onCancel }: { session: SessionD
         </fieldset>
         {error ? <FailureNotice error={error} /> : null}
         <div class="actions">
+          {wanting ? <span class="hint">{wanting}</span> : null}
           {onCancel ? <button type="button" class="button" onClick={onCancel}>Cancel</button> : null}
-          <button type="submit" class="button primary" disabled={busy || target === "" || models.length === 0}>
+          <button type="submit" class="button primary" disabled={busy || wanting !== null}>
             {busy ? "Starting …" : `Train ${counted(models.length, "model")}`}
           </button>
         </div>
