@@ -73,7 +73,7 @@ function Page({ pages, at }: { pages: Pages; at: Route }) {
       return <pages.SessionPage sessionId={at.sessionId} tab={at.tab} />;
     case "unknown": {
       const Link: ComponentType = () => <a class="button primary" href={SESSIONS}>To the sessions</a>;
-      return <Empty title="There is no such page" act={<Link />}>The address has nothing behind it. It may have been cut off when it was copied.</Empty>;
+      return <Empty isAll title="There is no such page" act={<Link />}>The address has nothing behind it. It may have been cut off when it was copied.</Empty>;
     }
   }
 }

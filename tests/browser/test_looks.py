@@ -227,3 +227,151 @@ def test_skeletons_stand_where_the_page_will_be(open_tab, trained):
     tab.page.wait_for_load_state("networkidle")
 
     assert tab.page.evaluate("shift") < 0.1
+
+
+def answer_with(tab, path, data):
+    """Let the service answer with this."""
+    tab.page.route(re.compile(f"/{path}/"), lambda route: route.fulfill(json={"success": True, "data": data}))
+
+
+def refuse_search(tab):
+    tab.go()
+    tab.page.get_by_role("searchbox").fill("no such thing at all")
+    expect(tab.heading("Nothing found")).to_be_visible()
+
+
+def see_no_session(tab):
+    tab.go_to_session("no-such-session-" + "x" * 60)
+    expect(tab.heading("There is no such session.")).to_be_visible()
+
+
+def see_broken_list(tab):
+    broken = {"code": "internal_error", "detail": "Something is wrong. " * 3, "status": 500, "retryable": False}
+    pattern = re.compile("list-sessions")
+    tab.page.route(pattern, lambda route: route.fulfill(status=500, json=broken))
+    tab.go()
+    expect(tab.page.get_by_role("alert")).to_be_visible()
+    tab.page.unroute(pattern)
+
+
+def see_files(tab, session_id, name):
+    """A session of a long name with a file that is in, one that failed, first rows, and an unfinished upload."""
+    tab.go_to_session(session_id)
+    table = (
+        ",".join(f"a_long_name_of_a_column_{n}" for n in range(12))
+        + "\n"
+        + (",".join("12345" for _ in range(12)) + "\n") * 20
+    )
+    files = [(name, table.encode()), ("e" + name, b"")]
+    tab.page.locator("[data-choose=files]").set_input_files(
+        [{"name": name, "mimeType": "text/csv", "buffer": content} for name, content in files]
+    )
+    expect(tab.files_in()).to_have_count(1)
+    expect(tab.page.get_by_role("region", name="First rows", exact=True)).to_be_visible()
+    expect(tab.page.locator("[data-file]").get_by_role("alert")).to_be_visible()
+
+
+def see_training(tab, session_id, run):
+    run["status"] = "running"
+    run["stalled"] = True
+    curve = {"step": [1, 2], "train": [0.5, 0.25], "validation": [0.6, 0.3]}
+    run["models"][0] |= {"status": "training", "progress": 0.4, "remaining_s": 90, "curve": curve, "metrics": {}}
+    run["models"][1] |= {"status": "failed", "detail": "The table has no rows that could be used. " * 3}
+    answer_with(tab, "train", run)
+    tab.go_to_session(session_id, "training")
+    expect(tab.page.get_by_role("img").first).to_be_visible()
+
+
+def see_models(tab, session_id, models):
+    models["models"][0] |= {
+        "status": "refused",
+        "status_detail": "It does not say what it is.",
+        "findings": ["A Lambda layer"],
+    }
+    models["models"][1] |= {"class": "a.very.long.name.of.a.class." * 8, "name": "a_very_long_name_" * 8}
+    models["unread_documents"] = 2
+    answer_with(tab, "list-models-database", models)
+    tab.go_to_session(session_id, "models")
+    expect(tab.heading("2 models")).to_be_visible()
+    tab.page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true })")
+
+
+def see_scores(tab, session_id, tables):
+    """More measures than a phone has room for, as classes have."""
+    (table, *_) = tables
+    more = [row | {"metric": f"{row['metric']}_of_class_{n}"} for row in table["rows"] for n in range(6)]
+    answer_with(tab, "evaluation-tables", {"evaluation_tables": [table | {"rows": table["rows"] + more}]})
+    tab.go_to_session(session_id, "results")
+    expect(tab.page.locator("table.scores td.best").first).to_be_visible()
+    expect(tab.page.locator("svg[role=img]").first).to_be_visible()
+
+
+def see_question(tab, session_id):
+    tab.page.unroute_all()
+    tab.go_to_session(session_id)
+    tab.click("Delete")
+    expect(tab.page.get_by_role("dialog")).to_be_visible()
+
+
+@pytest.mark.parametrize(("dark", "width"), [(False, 360), (True, 360), (True, 1280)], ids=["light", "dark", "wide"])
+def test_what_is_seen_seldom_can_be_read_and_has_room(open_tab, trained, alice, session_of_alice, dark, width):
+    tab = open_tab(dark=dark, width=width, strict=False)
+    title = "A long title, or_one_without_any_room_to_break_it_into_lines_" * 3
+    empty = session_of_alice(title=title)
+    states = {
+        "search": lambda: refuse_search(tab),
+        "no session": lambda: see_no_session(tab),
+        "broken list": lambda: see_broken_list(tab),
+        "files": lambda: see_files(tab, empty, "long_name_of_a_file_" * 8 + ".csv"),
+        "training": lambda: see_training(tab, trained, alice.get_training(trained)),
+        "models": lambda: see_models(tab, trained, alice.list_models(trained)),
+        "scores": lambda: see_scores(tab, trained, alice.evaluation_tables(trained)),
+        "list": lambda: (tab.go(), expect(tab.page.get_by_role("link", name=title)).to_be_visible()),
+        "question": lambda: see_question(tab, empty),
+    }
+    wide, unreadable = [], {}
+    for name, see in states.items():
+        see()
+        if not tab.cannot_scroll_sideways():
+            wide.append(name)
+        found = Axe().run(tab.page)
+        if found.violations_count:
+            unreadable[name] = found.generate_report()
+
+    assert wide == []
+    assert unreadable == {}
+    # A file that failed here is no loss.
+    tab.page.on("dialog", lambda dialog: dialog.accept())
+
+
+def test_names_of_models_and_values_are_shown_and_never_run(open_tab, trained, alice):
+    """In every place where the console writes what a trainer or a file says."""
+    tab = open_tab(strict=False)
+    models, run = alice.list_models(trained), alice.get_training(trained)
+    tables = alice.evaluation_tables(trained)
+    variables = alice.plot_variables(trained)
+    hostile = {"name": HOSTILE, "class": HOSTILE, "status_detail": HOSTILE, "path": HOSTILE, "features": [HOSTILE]}
+    models["models"][0] |= hostile | {"findings": [HOSTILE], "aliases": [HOSTILE], "requirements": [HOSTILE]}
+    run |= {"target": HOSTILE, "detail": HOSTILE, "timeColumn": HOSTILE}
+    run["models"][0] |= {"name": HOSTILE, "detail": HOSTILE}
+    tables[0]["title"] = HOSTILE
+    for row in tables[0]["rows"][:3]:
+        row |= {"model": HOSTILE, "metric": HOSTILE}
+    for column in variables["files"][0]["columns"]:
+        column["name"] += HOSTILE
+        for value in column.get("commonest") or ():
+            value["value"] += HOSTILE
+    answers = {"list-models-database": models, "train": run, "plot-variables": variables}
+    answers["evaluation-tables"] = {"evaluation_tables": tables}
+    for path, data in answers.items():
+        answer_with(tab, path, data)
+
+    for part in ("variables", "training", "models", "results"):
+        tab.go_to_session(trained, part)
+        expect(tab.page.locator("main").get_by_text(HOSTILE).first).to_be_visible()
+        tab.page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true })")
+        assert tab.page.locator("main img, main script").count() == 0, part
+    tab.go_to_session(trained, "training")
+    tab.click("Train again")
+    expect(tab.page.get_by_label("Column to predict")).to_be_visible()
+    assert tab.page.locator("main img, main script").count() == 0

@@ -30,10 +30,15 @@ export function Notice({ tone = "plain", title, act, children }: { tone?: Tone; 
   );
 }
 
-export function Empty({ title, children, act }: { title: string; children: ComponentChildren; act?: ComponentChildren }) {
+/**
+ * What stands where nothing is.
+ *
+ * @param isAll - it is all that the page says, so that its title is the page's
+ */
+export function Empty({ title, children, act, isAll = false }: { title: string; children: ComponentChildren; act?: ComponentChildren; isAll?: boolean }) {
   return (
     <div class="empty">
-      <h2>{title}</h2>
+      {isAll ? <h1>{title}</h1> : <h2>{title}</h2>}
       <p>{children}</p>
       {act}
     </div>

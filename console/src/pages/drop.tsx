@@ -35,7 +35,7 @@ export function DropZone({ title, hint, onFiles, compact = false }: { title: str
     >
       <Icon name="up" size={compact ? 18 : 28} />
       <div>
-        {compact ? <h3>{title}</h3> : <h2>{title}</h2>}
+        <h2>{title}</h2>
         <p>{hint}</p>
       </div>
       <div class="choose">

@@ -53,7 +53,7 @@ export function SessionPage({ sessionId, tab }: Address) {
     <>
       <a class="crumb" href={SESSIONS}>Sessions</a>
       <div class="panel">
-        <Empty title="There is no such session." act={<a class="button" href={SESSIONS}>To the sessions</a>}>
+        <Empty isAll title="There is no such session." act={<a class="button" href={SESSIONS}>To the sessions</a>}>
           The address asks for “<span class="name">{sessionId}</span>”, and no session can have that id: it may have letters, digits and . _ ~ : @ - in it, but no slash, and not dots alone.
         </Empty>
       </div>
@@ -84,7 +84,7 @@ function AddressedSession({ sessionId, tab }: Address) {
     return (
       <>
         <a class="crumb" href={SESSIONS}>Sessions</a>
-        <div class="panel"><Empty title={failure.title} act={act}>{failure.advice}</Empty></div>
+        <div class="panel"><Empty isAll title={failure.title} act={act}>{failure.advice}</Empty></div>
       </>
     );
   }

@@ -41,7 +41,7 @@ export function parse(text: string, delimiter: string, mostRows: number): { rows
   let row: string[] = [];
   let cell = "";
   let isQuoted = false;
-  for (let at = text.charCodeAt(0) === 0xfeff ? 1 : 0; at < text.length; at += 1) {
+  for (let at = 0; at < text.length; at += 1) {
     const letter = text.charAt(at);
     if (isQuoted) {
       if (letter !== '"') cell += letter;
