@@ -252,7 +252,8 @@ describe("without an answer", () => {
 describe("a file of a disk", () => {
   const folder = mkdtempSync(join(tmpdir(), "client-"));
   const path = join(folder, "data.csv");
-  const content = Buffer.alloc(4 * CHUNK_BYTES, "1,2\n");
+  // One chunk: nothing is read for its checksum any more when it is signed.
+  const content = Buffer.alloc(CHUNK_BYTES, "1,2\n");
 
   beforeEach(() => writeFileSync(path, content));
   afterAll(() => rmSync(folder, { recursive: true }));
