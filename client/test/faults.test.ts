@@ -192,19 +192,77 @@ describe("without an answer", () => {
     expect(states).toEqual(["uploading", "assembling", "assembled"]);
   });
 
-  test("the bucket alone makes it say so, and an answer that it is back", async () => {
+  test("the bucket alone makes it say so, and an answer that it is back, whatever it is", async () => {
     let isCut = true;
     service.faults.push((request) => {
-      if (request.method !== "PUT" || !isCut) return false;
-      cut(request);
-      return true;
+      if (request.method === "PUT" && isCut) cut(request);
+      return request.method === "PUT" && isCut;
     });
-    service.fault(/^PUT .*\/5\?/, -1, hang);
-    const task = begin(client, file(6 * CHUNK_BYTES), { mostConcurrency: 2 });
+    service.fault(/^PUT/, 1, (_, response) => refuseXml(response, 500, "InternalError"));
+    service.fault(/^PUT/, -1, hang);
+    const task = begin(client, file(CHUNK_BYTES));
     await until(() => task.state === "offline");
     isCut = false;
     await until(() => task.state === "uploading");
     await task.cancel();
+  });
+
+  test("it is sent again at once when it is paused and resumed, however long it was to wait", async () => {
+    const puts = timesOf(/^PUT/);
+    service.fault(/^PUT/, 1, (request) => {
+      Object.assign(BACKOFF, { firstMs: 3_600_000, mostMs: 3_600_000 });
+      cut(request);
+    });
+    const task = begin(client, file(CHUNK_BYTES));
+    await until(() => puts.length === 1);
+    await ms(100);
+    task.pause();
+    task.resume();
+    expect((await task.done).state).toBe("assembled");
+  });
+
+  test("a browser that is back is tried at once, and half an hour counts from then; afterwards nothing listens to it", async () => {
+    const browser = new EventTarget();
+    const navigator = { onLine: true };
+    const listening = vi.fn(browser.addEventListener.bind(browser));
+    const removed = vi.fn(browser.removeEventListener.bind(browser));
+    vi.stubGlobal("navigator", navigator);
+    vi.stubGlobal("addEventListener", listening);
+    vi.stubGlobal("removeEventListener", removed);
+    const jump = clock();
+    const puts = timesOf(/^PUT/);
+    service.fault(/^PUT/, 1, (request) => {
+      Object.assign(BACKOFF, { firstMs: 86_400_000, mostMs: 86_400_000 });
+      navigator.onLine = false;
+      browser.dispatchEvent(new Event("offline"));
+      cut(request);
+    });
+    service.fault(/^PUT/, 1, (request) => {
+      Object.assign(BACKOFF, { firstMs: 5, mostMs: 20 });
+      cut(request);
+    });
+    const task = begin(client, file(CHUNK_BYTES));
+    await until(() => puts.length === 1 && task.state === "offline");
+    await ms(50);
+    jump(40 * 60_000);
+    navigator.onLine = true;
+    browser.dispatchEvent(new Event("online"));
+    expect((await task.done).state).toBe("assembled");
+    const names = (calls: unknown[][]): unknown[] => calls.map(([name, listener]) => [name, listener]);
+    expect(names(removed.mock.calls)).toEqual(expect.arrayContaining(names(listening.mock.calls)));
+  });
+
+  test("a bucket that has answered this page is not asked whether it may", async () => {
+    vi.stubGlobal("location", new URL("https://page.example/"));
+    const asked: string[] = [];
+    let puts = 0;
+    const send: typeof fetch = (url, init) => {
+      if (init?.method === "PUT" && (puts += 1) === 2) return Promise.reject(new TypeError("Failed to fetch"));
+      if (String(url).includes("/bucket/")) asked.push(init!.method!);
+      return fetch(url, init);
+    };
+    await begin(createClient({ baseUrl: service.url }, { fetch: send }), file(3 * CHUNK_BYTES), { mostConcurrency: 1 }).done;
+    expect(asked).toEqual(["PUT", "PUT", "PUT"]);
   });
 
   test("one request at a time asks whether it is back, with waits between them", async () => {

@@ -111,7 +111,10 @@ test("there is a pace and a time left while it sends, and none while it is pause
   expect(task.progress).toMatchObject({ bytesPerSecond: null, remainingSeconds: null });
   task.resume();
   expect(task.progress.bytesPerSecond).toBeNull();
+  const whileAssembled: unknown[] = [];
+  task.on("state", (state) => state === "assembling" && whileAssembled.push(task.progress.bytesPerSecond));
   await task.done;
+  expect(whileAssembled).toEqual([null]);
 });
 
 test("a listener is told no more often than it can draw, and of the end in any case", async () => {

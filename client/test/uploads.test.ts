@@ -362,7 +362,7 @@ test("no more than 128 chunks are signed in one call, and a chunk without signat
   await start(file(300 * CHUNK_BYTES), { mostConcurrency: 64 }, createClient({ baseUrl: service.now.url }, { fetch: counting })).done;
   expect(Math.max(...signed)).toBe(128);
   service.now.fault(/chunks$/, 1, (_, response) => answer(response, 200, { chunks: [] }));
-  await expect(start(new File(["x"], "other.csv")).done).rejects.toMatchObject({ code: "unexpected_answer" });
+  await expect(start(new File(["x"], "other.csv")).done).rejects.toMatchObject({ code: "unexpected_answer", detail: "The server did not sign every chunk it was asked for." });
 });
 
 test("a declared sha256 is computed on request and sent with the wish", async () => {

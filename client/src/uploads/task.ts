@@ -177,7 +177,7 @@ export class UploadTask {
   get progress(): TaskProgress {
     let underWay = 0;
     for (const bytes of this.#sent.values()) underWay += bytes;
-    const sentBytes = Math.min(this.file.size, this.#storedBytes + underWay);
+    const sentBytes = this.#storedBytes + underWay;
     const rate = this.state === "uploading" ? this.#rate.bytesPerSecond : null;
     return {
       sentBytes,
