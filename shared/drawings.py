@@ -104,4 +104,6 @@ class ChartService:
             )
         name = file_name_of(item.content["name"], "png")
         query = {"response-content-type": "image/png", "response-content-disposition": f'inline; filename="{name}"'}
+        if item.content.get("generation") is not None:
+            query["generation"] = str(item.content["generation"])
         return signer().sign("GET", object_name, query=query).url

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +117,17 @@ class ManifestIntake:
             self._runs.mark(run.id, verdicts)
 
     def _check_objects(self, document: Mapping[str, Any], prefix: str, manifest: str) -> None:
-        """Read every object that a manifest names; note of pictures what they were found to be.
+        """Read every object that a manifest names; note their generations, and what pictures are.
 
         Raises:
             ManifestInvalidError: One is not there, not this run's, or not what the manifest says.
         """
         for model in document["models"]:
             for file in model["files"]:
+                if file.get("generation") is None and _lies_below(prefix, file["object"]):
+                    # What is handed out is what is read now, whatever takes its name later.
+                    with suppress(ObjectNotFoundError):
+                        file["generation"] = self._store.stat(file["object"]).generation
                 fault = self._fault(prefix, _model_file(file))
                 if fault:
                     raise ManifestInvalidError(fault, manifest=manifest, object=file["object"])

@@ -213,11 +213,11 @@ class ModelService:
     def _sign(self, model: TrainedModel, file: ModelFile) -> SignedUrl:
         # The name is made of a model's name, which is plain ASCII, and the run's id.
         file_name = f"{model.name}-{model.run_id[:8]}.{file.format}"
-        return self._signer.sign(
-            "GET",
-            file.object_name,
-            query={"response-content-disposition": f'attachment; filename="{file_name}"'},
-        )
+        query = {"response-content-disposition": f'attachment; filename="{file_name}"'}
+        if file.generation is not None:
+            # What was looked into, and nothing that has its name since.
+            query["generation"] = str(file.generation)
+        return self._signer.sign("GET", file.object_name, query=query)
 
 
 def _models_of(runs: Iterable[Run]) -> Iterator[TrainedModel]:

@@ -81,7 +81,7 @@ class PublicDoor:
         if signed.method == "PUT":
             upload = f"/upload/storage/v1/b/{INCOMING_BUCKET}/o?uploadType=media&name={uuid.uuid4()}"
             return Response(headers={"X-Door-Method": "POST", "X-Door-Uri": upload})
-        resource = self._existing(target)
+        resource = self._existing(target, signed)
         overrides = _overrides(signed)
         cors = self._cors_headers(signed, target)
         # The gateway cannot tell a header that is missing, only one that is empty.
@@ -128,7 +128,7 @@ class PublicDoor:
             raise RefusedError(405, "MethodNotAllowed", "The specified method is not allowed.", details)
         self._check(signed, target)
         if signed.method == "HEAD":
-            resource = self._existing(target)
+            resource = self._existing(target, signed)
             answer = _with_object_headers(Response(), resource)
             answer.headers["Content-Type"] = resource.get("contentType", "application/octet-stream")
             answer.headers["Content-Length"] = resource["size"]
@@ -137,12 +137,12 @@ class PublicDoor:
             return answer
         if signed.method == "DELETE":
             async with self._emulator.lock(target):
-                self._existing(target)
+                self._existing(target, signed)
                 self._check_precondition(signed, target)
                 await asyncio.to_thread(self._files.delete, target)
             return Response(status_code=204)
         if signed.method == "GET":
-            self._existing(target)
+            self._existing(target, signed)
         # It was refused a moment ago and would be let in now; the body is on its way, too late to send it on.
         raise RefusedError(503, "ServiceUnavailable", "Try again.")
 
@@ -168,9 +168,9 @@ class PublicDoor:
             message = "At least one of the pre-conditions you specified did not hold."
             raise RefusedError(412, "PreconditionFailed", message)
 
-    def _existing(self, target: ObjectName) -> dict[str, Any]:
+    def _existing(self, target: ObjectName, signed: SignedRequest) -> dict[str, Any]:
         resource = self._files.resource(target)
-        if resource is None:
+        if resource is None or _parameter(signed, "generation") not in {None, resource["generation"]}:
             details = f"No such object: {target.bucket}/{target.name}"
             raise RefusedError(404, "NoSuchKey", "The specified key does not exist.", details)
         return resource
@@ -247,6 +247,10 @@ def _overrides(signed: SignedRequest) -> dict[str, str]:
     parameters = parse_qs(signed.query)
     headers = {"Content-Disposition": "response-content-disposition", "Content-Type": "response-content-type"}
     return {header: parameters[parameter][0] for header, parameter in headers.items() if parameter in parameters}
+
+
+def _parameter(signed: SignedRequest, name: str) -> str | None:
+    return parse_qs(signed.query).get(name, [None])[0]
 
 
 def _upload_id(uri: str) -> str:

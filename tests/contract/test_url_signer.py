@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.adapters.gcs import GcsObjectStore
 from shared.adapters.signing import GcsUrlSigner
-from shared.ports import UrlSigner
+from shared.ports import ObjectStore, UrlSigner
 from shared.settings import storage_settings
 from tests.fakes.objects import InMemoryObjectStore, crc32c_of
 from tests.fakes.signer import InMemorySigner
@@ -21,8 +22,9 @@ from tests.local_stack import LocalStack
 
 @dataclass
 class Bucket:
-    """A signer, and a way to send what it signed."""
+    """A bucket, a signer for it, and a way to send what it signed."""
 
+    store: ObjectStore
     signer: UrlSigner
     send: Callable[..., tuple[int, bytes]]
 
@@ -35,14 +37,16 @@ def server_bucket(stack: LocalStack) -> Bucket:
         answer = httpx.request(method, url, headers=headers, content=content, trust_env=False)
         return answer.status_code, answer.content
 
-    return Bucket(GcsUrlSigner(settings, settings.uploads_bucket), send)
+    name = settings.uploads_bucket
+    return Bucket(GcsObjectStore(name), GcsUrlSigner(settings, name), send)
 
 
 @pytest.fixture(params=["memory", "gcs"])
 def bucket(request: pytest.FixtureRequest) -> Bucket:
     if request.param == "memory":
-        signer = InMemorySigner(InMemoryObjectStore())
-        return Bucket(signer, signer.send)
+        store = InMemoryObjectStore()
+        signer = InMemorySigner(store)
+        return Bucket(store, signer, signer.send)
     return server_bucket(request.getfixturevalue("local_stack"))
 
 
@@ -120,6 +124,21 @@ def test_a_missing_object_is_not_found(bucket, name):
     request = bucket.signer.sign("GET", name)
 
     assert bucket.send("GET", request.url, request.headers)[0] == 404
+
+
+def test_a_generation_is_read_as_long_as_it_is_there_and_no_other_in_its_place(bucket, name):
+    writing = signed_put(bucket, name, 7)
+    bucket.send("PUT", writing.url, writing.headers, b"content")
+    first = bucket.store.stat(name)
+    reading = bucket.signer.sign("GET", name, query={"generation": str(first.generation)})
+    assert bucket.send("GET", reading.url, reading.headers) == (200, b"content")
+
+    bucket.store.delete([first])
+    bucket.store.write(name, b"another", "text/plain")
+
+    assert bucket.send("GET", reading.url, reading.headers)[0] == 404
+    unpinned = bucket.signer.sign("GET", name)
+    assert bucket.send("GET", unpinned.url, unpinned.headers) == (200, b"another")
 
 
 @pytest.mark.parametrize("file_name", ["größe 'x'.csv", "50%2F.csv", 'a "b"?c#d&e.csv', "資料 😀.csv", "a+b;c.csv"])

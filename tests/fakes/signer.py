@@ -11,7 +11,7 @@ class InMemorySigner:
 
     def __init__(self, store: InMemoryObjectStore) -> None:
         self._store = store
-        self._signed: dict[str, tuple[str, str, dict[str, str]]] = {}
+        self._signed: dict[str, tuple[str, str, dict[str, str], str | None]] = {}
 
     def sign(
         self,
@@ -22,7 +22,7 @@ class InMemorySigner:
         query: Mapping[str, str] | None = None,
     ) -> SignedUrl:
         url = f"memory:{name}?{uuid.uuid4().hex}"
-        self._signed[url] = (method, name, dict(headers or {}))
+        self._signed[url] = (method, name, dict(headers or {}), (query or {}).get("generation"))
         return SignedUrl(url=url, method=method, headers=dict(headers or {}))
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> tuple[int, bytes]:
@@ -33,7 +33,7 @@ class InMemorySigner:
         """
         if url not in self._signed:
             return 403, b""
-        signed_method, name, signed_headers = self._signed[url]
+        signed_method, name, signed_headers, generation = self._signed[url]
         sent = {header.lower(): value for header, value in headers.items()}
         if method != signed_method or any(
             sent.get(header.lower()) != value for header, value in signed_headers.items()
@@ -41,7 +41,7 @@ class InMemorySigner:
             return 403, b""
         if method == "GET":
             try:
-                return 200, b"".join(self._store.read(name))
+                return 200, b"".join(self._store.read(name, generation=int(generation) if generation else None))
             except ObjectNotFoundError:
                 return 404, b""
         return self._put(name, sent, body), b""

@@ -490,11 +490,11 @@ def test_a_task_whose_model_is_gone_is_done(local_stack):
 
 @pytest.fixture
 def published(api, artifacts, local_stack):
-    """Return the name of a session whose results are a chart, a broken chart, two pictures and a table."""
+    """Return the name of a session whose results are a chart, a broken chart, three pictures and a table."""
     session = api.a_session(a_table(40))
     row, run = data(api.get(f"session/{session}"), 200)["id"], str(uuid.uuid4())
     picture = {"kind": "picture", "media_type": "image/png", "width": 1, "height": 1}
-    artifacts.write(f"{run_prefix(row, run)}p.png", A_PNG, "image/png")
+    photo = artifacts.write(f"{run_prefix(row, run)}p.png", A_PNG, "image/png")
     charts = [
         {
             "name": "m.fit",
@@ -504,7 +504,8 @@ def published(api, artifacts, local_stack):
             "data": {"a.b": [1], "y": [2]},
         },
         {"name": "broken", "kind": "scatter", "x": {"field": "a"}, "y": {"field": "y"}, "data": {}},
-        picture | {"name": "photo", "object": f"{run_prefix(row, run)}p.png"},
+        picture | {"name": "photo", "object": photo.name, "generation": photo.generation},
+        picture | {"name": "replaced", "object": photo.name, "generation": photo.generation - 1},
         picture | {"name": "foreign", "object": f"pictures/{uuid.uuid4()}/p.png"},
     ]
     table = {"name": "evaluation", "columns": [{"name": "model", "type": "text"}], "rows": [{"model": "=1+1"}]}
@@ -559,6 +560,8 @@ def test_a_stored_picture_is_a_short_lived_address_and_one_of_another_session_is
     assert (answer.status_code, answer.headers["cache-control"]) == (302, "no-store")
     picture = httpx.get(answer.headers["location"])
     assert (picture.status_code, picture.content, picture.headers["content-type"]) == (200, A_PNG, "image/png")
+    replaced = api.get(f"visualizations/{published}", name="replaced", format="png")
+    assert httpx.get(replaced.headers["location"]).status_code == 404
     problem(api.get(f"visualizations/{published}", name="foreign", format="png"), 422, "chart_invalid")
     body = problem(api.get(f"visualizations/{published}", name="photo", format="svg"), 422, "invalid_field")
     assert body["details"]["field"] == "format"

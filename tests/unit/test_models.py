@@ -215,6 +215,22 @@ def test_the_manifest_of_another_trainer_is_taken_in_once():
     assert "model.skops" in download(bench, framework="sklearn")
 
 
+def test_what_took_the_name_of_a_published_file_since_is_not_handed_out():
+    bench = TrainingBench()
+    session = bench.a_session(a_table())
+    run_id = a_uuid()
+    publish_manifest(bench.artifacts, another_trainers_manifest(session, run_id))
+    name = f"{run_prefix(session, run_id)}gradient_boosting/model.skops"
+    published = bench.artifacts.stat(name)
+    (model,) = save(bench)
+
+    bench.artifacts.delete([published])
+    bench.artifacts.write(name, b"something else", "application/zip")
+
+    assert model.files[0].generation == published.generation
+    assert bench.signer.send("GET", download(bench, framework="sklearn"), {}) == (404, b"")
+
+
 def test_a_pickle_of_another_trainer_is_flagged_whatever_its_manifest_says():
     bench = TrainingBench()
     session = bench.a_session(a_table())
