@@ -254,3 +254,60 @@ def test_one_row_is_too_few_to_train_on_and_that_is_said(open_tab, session_of_al
 
     expect(tab.page.get_by_role("alert")).to_contain_text("row")
     expect(tab.button(re.compile("^Train \\d models$"))).to_be_enabled()
+
+
+def test_the_best_is_the_least_error_and_the_greatest_score_of_what_was_held_out(open_tab, trained, alice):
+    def values(split, **metrics):
+        return [
+            {"model": model, "split": split, "metric": metric, "value": value}
+            for metric, pair in metrics.items()
+            for model, value in zip(("a_model", "b_model"), pair, strict=True)
+        ]
+
+    (table,) = alice.evaluation_tables(trained)
+    # As a trainer of somebody's own may order them.
+    rows = values("train", rmse=(9, 8), r2=(0.1, 0.2)) + values("test", rmse=(1, 2), r2=(0.7, 0.6))
+    tab = open_tab()
+    answer = {"success": True, "data": {"evaluation_tables": [table | {"rows": rows}]}}
+    tab.page.route(re.compile("/evaluation-tables/"), lambda route: route.fulfill(json=answer))
+    tab.go_to_session(trained, "results")
+    scores = tab.page.locator("table.scores")
+
+    expect(scores.locator("th[scope=colgroup]")).to_have_text(["Test, held out", "Train"])
+    expect(scores.locator("td.best")).to_have_text(["1 (best)", "0.7000 (best)"])
+    expect(scores.locator("tbody tr").nth(1).locator("td")).to_have_text(["2", "0.6000", "8", "0.2000"])
+
+
+def test_charts_that_are_compared_have_the_same_axes(open_tab, trained, alice):
+    charts = alice.visualizations(trained)
+    kinds = ("predicted_vs_actual", "residuals")
+    compared = [chart for chart in charts if chart["name"].endswith(kinds)]
+    assert len(compared) == 4
+    # One model errs ten times as far as the other.
+    for chart in compared:
+        if chart["model"] == "random_forest":
+            for field in {chart["x"].get("to"), chart["x"]["field"], chart["y"]["field"]} - {None}:
+                chart["data"][field] = [10 * value for value in chart["data"][field]]
+    tab = open_tab()
+    answer = {"success": True, "data": {"visualizations": compared}}
+    tab.page.route(re.compile("/visualizations/"), lambda route: route.fulfill(json=answer))
+    tab.go_to_session(trained, "results")
+
+    for title in ("Predicted against actual", "Residuals"):
+        region = tab.page.get_by_role("region", name=title)
+        expect(region.locator("figure svg[role=img]")).to_have_count(2)
+        marks = [figure.locator("text").all_inner_texts() for figure in region.locator("figure svg[role=img]").all()]
+        assert marks[0] == marks[1], title
+    drawn = tab.page.get_by_role("region", name="Predicted against actual").locator("line.identity")
+    expect(drawn).to_have_count(2)
+
+
+def test_what_is_chosen_is_given_up_by_its_button(open_tab, trained):
+    tab = open_tab()
+    tab.go_to_session(trained, "training")
+    tab.click("Train again")
+    expect(tab.heading("Train models")).to_be_visible()
+
+    tab.click("Cancel")
+
+    expect(tab.heading("Regression of price")).to_be_visible()

@@ -61,6 +61,48 @@ def test_dropped_files_begin_a_session_wherever_they_are_dropped(open_tab, sessi
     expect(tab.files_in()).to_have_text(re.compile(r"^dropped\.csv18"))
 
 
+def test_files_of_a_new_session_are_taken_once_and_left_out_again(open_tab, session_of_alice, small_file, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n" + "1,2\n" * 40)
+    tab = open_tab(strict=False)
+    tab.go("new")
+    tab.choose(small_file, other)
+    tab.choose(small_file)
+    expect(tab.heading("2 files")).to_be_visible()
+    tab.click("Leave out other.csv")
+    broken = {"code": "internal_error", "detail": "Something is wrong.", "status": 500, "retryable": False}
+    tab.page.route("**/init-session", lambda route: route.fulfill(status=500, json=broken))
+
+    tab.click("Upload 1 file")
+
+    expect(tab.page.get_by_role("alert")).to_contain_text("Something is wrong.")
+    tab.page.unroute_all()
+    tab.click("Upload 1 file")
+    session_of_alice(id_in_address(tab))
+    expect(tab.files_in()).to_have_text([re.compile(r"^line\.csv300")])
+
+
+def test_leaving_the_page_while_files_are_sent_is_asked_about(open_tab, session_of_alice, small_file):
+    tab = open_tab()
+    tab.go_to_session(session_of_alice())
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    tab.page.route(re.compile("/assemble$"), hold)
+    with tab.page.expect_request(re.compile("/assemble$")):
+        tab.choose(small_file)
+    leave = "dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+
+    assert tab.page.evaluate(leave) is False
+    held[0].continue_()
+    expect(tab.files_in()).to_have_count(1)
+    expect(tab.page.locator("[data-file]")).to_have_count(0)
+    assert tab.page.evaluate(leave) is True
+
+
 def test_a_folder_is_dropped_with_all_that_is_in_it(open_tab, session_of_alice, tmp_path):
     """By the browser's own dragging, as files come from a desktop."""
     folder = tmp_path / "readings"
