@@ -277,7 +277,7 @@ function HistogramChart({ chart, among }: { chart: Chart; among: readonly Chart[
   const ends = endsOf(chart);
   if (!x || !y || !ends) return <NoData />;
   const edges = [...(extentAmong(among, "x") ?? []), ...among.flatMap((other) => extent(endsOf(other) ?? []) ?? [])];
-  return <Histogram label={summary(chart, [], x.values.length)} from={numbers(x)} to={ends} heights={numbers(y)} within={edges} most={extentAmong(among, "y")?.[1]} xTitle={x.title} yTitle={y.title} height={HEIGHT} />;
+  return <Histogram label={summary(chart, [], x.values.length)} from={numbers(x)} to={ends} heights={numbers(y)} within={edges} xTitle={x.title} yTitle={y.title} height={HEIGHT} />;
 }
 
 function endsOf(chart: Chart): (number | null)[] | undefined {
@@ -285,15 +285,14 @@ function endsOf(chart: Chart): (number | null)[] | undefined {
   return to === undefined ? undefined : (chart.data[to] as (number | null)[] | undefined);
 }
 
-export function Histogram({ label, from, to, heights, within = [...from, ...to], most = extent(heights)?.[1], xTitle, yTitle, height }: {
+export function Histogram({ label, from, to, heights, within = [...from, ...to], xTitle, yTitle, height }: {
   label: string; from: readonly (number | null)[]; to: readonly (number | null)[]; heights: readonly (number | null)[];
-  /** What the axis reaches over; without it, the bars alone. */
+  /** What the axis reaches over; without it, the bars alone. Heights have no such thing: bars of other widths hold other numbers. */
   within?: readonly (number | null)[];
-  /** The greatest height that the axis reaches; without it, that of the bars. */
-  most?: number | undefined;
   xTitle?: string; yTitle?: string; height: number;
 }) {
   const xDomain = extent(within);
+  const most = extent(heights)?.[1];
   if (!xDomain || most === undefined) return <NoData />;
   const yDomain = [0, most * 1.04 || 1] as const;
   // Bars of whole numbers begin and end between two of them.
