@@ -57,3 +57,47 @@ def test_the_wheel_needs_what_the_repository_installs_for_it():
     group = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["cli"]
 
     assert sorted(needed) == sorted(group)
+
+
+CONSUMER = """
+from pathlib import Path
+
+from trainshed import Client, PasswordSignIn, TrainshedError, connect, upload_file
+from trainshed.upload import Progress
+
+
+def upload(client: Client) -> int | None:
+    def show(progress: Progress) -> None:
+        reveal_type(progress.stored_bytes)
+
+    try:
+        return upload_file(client, "s", Path("f"), on_progress=show).get("nRows")
+    except TrainshedError:
+        return None
+
+
+with Client({"train": "https://train"}, PasswordSignIn("http://s", "key", "a@example.com", "secret")) as client:
+    reveal_type(client.train("s", "y", models=["forest"], seed=7)["status"])
+    for model in client.list_models("s")["models"]:
+        for file in model["formats"]:
+            reveal_type(client.download_model("s", Path("m"), path=model["path"], file=file))
+    client.train("s", 7)
+with connect() as other:
+    reveal_type([session["n_dat"] for session in other.sessions()])
+"""
+
+
+def test_programs_that_use_the_client_are_checked_by_its_types(tmp_path):
+    (tmp_path / "consumer.py").write_text(CONSUMER)
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--hide-error-codes", "--cache-dir=cache"]
+    done = subprocess.run([*mypy, "consumer.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
+    statuses = " | ".join(f"Literal['{one}']" for one in ("queued", "running", "completed", "failed", "cancelled"))
+    assert [line.split(": ", 2)[2] for line in done.stdout.splitlines()] == [
+        'Revealed type is "int"',
+        f'Revealed type is "{statuses}"',
+        'Revealed type is "pathlib.Path"',
+        'Argument 2 to "train" of "Client" has incompatible type "int"; expected "str"',
+        'Revealed type is "list[int | None]"',
+    ]

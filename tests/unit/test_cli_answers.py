@@ -345,7 +345,9 @@ class TestSessions:
         ("typed", "is_deleted"), [("y\n", True), ("YES\n", True), ("n\n", False), ("\n", False), ("yeah\n", False)]
     )
     def test_deleting_asks_first_and_takes_only_yes_for_it(self, service, run, typed, is_deleted):
-        done = run("delete", "s1", typed=typed, terminal=True)
+        done = run("delete", "s1", "--json", typed=typed, terminal=True)
+        # The question is not part of the answer.
+        assert bool(done.stdout and json.loads(done.stdout)) is is_deleted
         assert "Delete s1 with 2 files and all results? [y/N]" in done.stderr
         assert ("delete-session" in service.names(), done.code == 0) == (is_deleted, is_deleted)
 

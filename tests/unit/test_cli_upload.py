@@ -342,6 +342,27 @@ class TestFaults:
         upload = upload_file(client, SESSION, path)
         assert service.uploads[upload["uploadId"]].content == path.read_bytes()
 
+    def test_a_token_that_ends_while_the_file_is_sent_is_renewed(self, service, tmp_path):
+        class Source:
+            renewals = 0
+
+            def __call__(self):
+                return f"token-{self.renewals}"
+
+            def renew(self):
+                self.renewals += 1
+
+        def end_it_once(index):
+            if index == 5 and not source.renewals:
+                service.api_faults.append(Fault(401, "unauthenticated"))
+
+        source, path = Source(), make_file(tmp_path, 200_000)
+        service.on_put = end_it_once
+        with Client(service.url, source, backoff=QUICK) as client:
+            upload = upload_file(client, SESSION, path)
+        assert source.renewals == 1
+        assert service.uploads[upload["uploadId"]].content == path.read_bytes()
+
     def test_a_signature_that_is_always_refused_ends_the_upload(self, service, client, tmp_path):
         service.bucket_faults.extend([Fault(403, "AccessDenied")] * 100)
         with pytest.raises(UploadError, match="refuses the signature of chunk 0"):
