@@ -223,8 +223,9 @@ class TestJson:
 
     @pytest.mark.parametrize("name", LINES)
     def test_without_it_the_same_is_said_to_people(self, service, run, name):
-        done = run(*LINES[name], typed="secret\n")
+        done = run(*LINES[name], typed="secret\n", TERM="xterm-256color")
         assert done.stdout.strip()
+        assert "\x1b" not in done.stdout + done.stderr
         with pytest.raises(ValueError, match=r"Expecting|Extra"):
             json.loads(done.stdout)
 
@@ -335,6 +336,11 @@ class TestSessions:
         assert service.names() == ["get-session"]
         assert "Uploads that are no files" in done.stdout
         assert "done.csv" not in done.stdout
+
+    def test_no_line_is_folded_in_a_pipe(self, service, run):
+        session = {**SESSION, "session_id": "x" * 128}
+        service.data["list-sessions"] = {"sessions": [session], "count": 1, "next_page_token": ""}
+        assert "x" * 128 in run("sessions").stdout
 
     def test_a_list_without_sessions_says_how_to_begin(self, service, run):
         service.data["list-sessions"] = {"sessions": [], "count": 0, "next_page_token": ""}

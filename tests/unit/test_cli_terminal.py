@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from argcomplete.shell_integration import shellcode
 
 from tests.fakes.upload_service import FakeUploadService, running
 from tests.terminal import Terminal
@@ -131,6 +132,7 @@ class TestCompletion:
     def test_each_shell_gets_code_that_is_its_own(self, variables, shell_name, mark):
         done = in_a_shell(variables, '"$@"', "completion", shell_name)
         assert mark in done.stdout
+        assert done.stdout == f"{shellcode(['trainshed'], shell=shell_name)}\n"
 
     def test_zsh_is_answered_with_what_each_command_does(self, shell):
         """What the code for zsh does: it asks with these variables, and reads the answer from file 8."""
