@@ -1,7 +1,7 @@
 import { functionsFault } from "./cors.js";
 import { TrainshedError, cancelledError } from "./errors.js";
 import { ROUTES, type FunctionName } from "./routes.js";
-import { isOffline, online, pause, retryAfterMs, waitMs } from "./waiting.js";
+import { isOffline, pause, retryAfterMs, waitMs } from "./waiting.js";
 
 export type Fetch = typeof fetch;
 
@@ -23,7 +23,7 @@ export interface Request {
   query?: Readonly<Record<string, string | number | undefined>>;
   body?: unknown;
   signal?: AbortSignal | undefined;
-  /** Wait for the network however long it takes. */
+  /** The caller waits for the network, however long it takes: nothing is tried without one. */
   patient?: boolean;
 }
 
@@ -91,10 +91,8 @@ export class Http {
           continue;
         }
       }
-      if (isOffline() && request.patient) {
-        await online(signal);
-        continue;
-      }
+      // Who waits for the network says so, and does it themselves.
+      if (isOffline() && request.patient) throw outcome.error;
       failures += 1;
       if (!outcome.error.retryable || failures >= MOST_TRIES) throw outcome.error;
       await pause(waitMs(failures, outcome.askedMs), signal);

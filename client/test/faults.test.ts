@@ -207,6 +207,37 @@ describe("without an answer", () => {
     await task.cancel();
   });
 
+  test("a service that is away for longer than a call tries makes it say so, wait, and go on", async () => {
+    service.fault(/^POST .*\/chunks$/, 12, cut);
+    service.fault(/^PUT/, 1, hang);
+    const task = begin(client, file(CHUNK_BYTES));
+    const states = statesOf(task);
+    await until(() => service.mostAtOnce === 1);
+    expect(states).toEqual(["uploading", "offline", "uploading"]);
+    task.pause();
+    task.resume();
+    expect((await task.done).state).toBe("assembled");
+  });
+
+  test("a browser that loses its network while the file is put together says so, and goes on when it is back", async () => {
+    Object.assign(BACKOFF, { firstMs: 3_600_000, mostMs: 3_600_000 });
+    const browser = new EventTarget();
+    const navigator = { onLine: true };
+    vi.stubGlobal("navigator", navigator);
+    vi.stubGlobal("addEventListener", browser.addEventListener.bind(browser));
+    vi.stubGlobal("removeEventListener", browser.removeEventListener.bind(browser));
+    service.fault(/assemble$/, 1, (request) => {
+      navigator.onLine = false;
+      cut(request);
+    });
+    const task = begin(client, file(CHUNK_BYTES));
+    await until(() => task.state === "offline");
+    Object.assign(BACKOFF, { firstMs: 5, mostMs: 20 });
+    navigator.onLine = true;
+    browser.dispatchEvent(new Event("online"));
+    expect((await task.done).state).toBe("assembled");
+  });
+
   test("it is sent again at once when it is paused and resumed, however long it was to wait", async () => {
     const puts = timesOf(/^PUT/);
     service.fault(/^PUT/, 1, (request) => {
@@ -258,11 +289,11 @@ describe("without an answer", () => {
     let puts = 0;
     const send: typeof fetch = (url, init) => {
       if (init?.method === "PUT" && (puts += 1) === 2) return Promise.reject(new TypeError("Failed to fetch"));
-      if (String(url).includes("/bucket/")) asked.push(init!.method!);
+      if (String(url).includes("/bucket/")) asked.push(`${init!.method}, cookies: ${init!.credentials}`);
       return fetch(url, init);
     };
     await begin(createClient({ baseUrl: service.url }, { fetch: send }), file(3 * CHUNK_BYTES), { mostConcurrency: 1 }).done;
-    expect(asked).toEqual(["PUT", "PUT", "PUT"]);
+    expect(asked).toEqual(Array.from({ length: 3 }, () => "PUT, cookies: omit"));
   });
 
   test("one request at a time asks whether it is back, with waits between them", async () => {

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { TrainshedError, createClient } from "../src/index.js";
 import { BACKOFF, retryAfterMs, waitMs } from "../src/waiting.js";
 
-const asked: { method: string; url: string; body: unknown; headers: Record<string, string> }[] = [];
+const asked: { method: string; url: string; body: unknown; headers: Record<string, string>; credentials: string | undefined }[] = [];
 let answers: (Response | Error)[] = [];
 const before = { ...BACKOFF };
 
@@ -12,6 +12,7 @@ async function send(url: RequestInfo | URL, init: RequestInit = {}): Promise<Res
     url: String(url),
     body: init.body ? JSON.parse(String(init.body)) : undefined,
     headers: init.headers as Record<string, string>,
+    credentials: init.credentials,
   });
   const next = answers.shift() ?? ok({});
   if (next instanceof Error) throw next;
@@ -52,7 +53,7 @@ describe("requests", () => {
     ["GET", "/evaluation-tables/s?name=e&format=csv", () => client.results.evaluationTableFile("s", "e")],
   ])("%s %s", async (method, path, call) => {
     await call();
-    expect(asked[0]).toMatchObject({ method, url: `https://t.example/api/training${path}` });
+    expect(asked[0]).toMatchObject({ method, url: `https://t.example/api/training${path}`, credentials: "omit" });
   });
 
   test("each function can have an address of its own", async () => {
@@ -178,6 +179,21 @@ describe("errors", () => {
     const begun = performance.now();
     expect(await client.models.downloadUrl("s")).toBe("https://b.example/m");
     expect(performance.now() - begun).toBeGreaterThanOrEqual(990);
+  });
+
+  test("functions are asked again as late as they say", async () => {
+    answers = [Response.json({ code: "unavailable", retryable: true }, { status: 503, headers: { "Retry-After": "1" } }), ok({ count: 0 })];
+    const begun = performance.now();
+    expect(await client.sessions.list()).toEqual({ count: 0 });
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(990);
+  });
+
+  test("a signal ends a call that is under way", async () => {
+    const hanging: typeof fetch = (_, init) => new Promise((_, reject) => init!.signal!.addEventListener("abort", () => reject(init!.signal!.reason)));
+    const page = new AbortController();
+    const call = createClient({ baseUrl: "https://t.example" }, { fetch: hanging }).sessions.list({}, { signal: page.signal });
+    setTimeout(() => page.abort(), 10);
+    await expect(call).rejects.toMatchObject({ code: "cancelled" });
   });
 
   test("a signal ends a call, also while it waits", async () => {

@@ -277,6 +277,7 @@ test("without the plugin nothing is left of it: what it sends and what waits is 
   expect(tasks.map(({ calls }) => calls)).toEqual([["cancel"]]);
   expect(failed).not.toHaveBeenCalled();
   expect(uppy.getState().capabilities.resumableUploads).toBe(false);
+  add("c.csv");
   await uppy.upload();
   uppy.removeFile(id);
   expect(tasks.map(({ calls }) => calls)).toEqual([["cancel"]]);
