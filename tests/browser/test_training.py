@@ -298,7 +298,7 @@ def test_charts_that_are_compared_have_the_same_axes(open_tab, trained, alice):
         expect(region.locator("figure svg[role=img]")).to_have_count(2)
         # Of bars, only what they stand on.
         text = "text" if title == "Predicted against actual" else "text[text-anchor=middle]"
-        marks = [figure.locator(text).all_inner_texts() for figure in region.locator("figure svg[role=img]").all()]
+        marks = [figure.locator(text).all_text_contents() for figure in region.locator("figure svg[role=img]").all()]
         assert marks[0] == marks[1], title
     drawn = tab.page.get_by_role("region", name="Predicted against actual").locator("line.identity")
     expect(drawn).to_have_count(2)
