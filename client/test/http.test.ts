@@ -218,6 +218,11 @@ describe("waits", () => {
     }
   });
 
+  test("those of many clients do not fall on one moment", () => {
+    const waits = Array.from({ length: 50 }, () => waitMs(1, null, { firstMs: 1000, mostMs: 1000 }));
+    expect(new Set(waits).size).toBeGreaterThan(40);
+  });
+
   test("they are never shorter than the server asks", () => {
     expect(waitMs(1, 5000, { firstMs: 1, mostMs: 2 })).toBe(5000);
   });

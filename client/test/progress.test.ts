@@ -172,6 +172,11 @@ describe("a request of a browser", () => {
     expect(service.only.chunks.size).toBe(1);
   });
 
+  test("reads the bucket's code: an expired address is signed again", async () => {
+    service.fault(/^PUT/, 1, (_, response) => refuseXml(response, 400, "ExpiredToken"));
+    expect((await begin(client, file(10)).done).state).toBe("assembled");
+  });
+
   test("that is silent for a minute is given up and sent again", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     onTestFinished(() => void vi.useRealTimers());
