@@ -94,7 +94,32 @@ def test_a_bar_fits_into_a_line_with_its_numbers_whatever_the_width_and_the_name
     assert name[0] in line
 
 
-@pytest.mark.parametrize("width", [40, 60])
+def last_line(*steps, name="d.csv"):
+    """Return the bar after steps of 5 s each."""
+    now = [0.0]
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None, get_time=lambda: now[0])
+    with upload_bar(console, name) as show:
+        for step in steps:
+            now[0] += 5.0
+            show(step)
+    return re.split(r"\r|\x1b\[2K", console.file.getvalue())[-1]
+
+
+def test_what_was_stored_before_does_not_count_as_speed():
+    compared = [Progress("comparing", "u", stored * 10**9, 999 * 10**9) for stored in (0, 300, 600)]
+    sent = [Progress("uploading", "u", stored * 10**9, 999 * 10**9) for stored in (600, 605, 610)]
+    assert " 610.0/999.0 GB 1.0 GB/s " in last_line(*compared, *sent)
+
+
+def test_a_file_of_0_bytes_is_whole_from_the_start():
+    assert " 1/1 bytes " in last_line(Progress("uploading", "u", 0, 0))
+
+
+def test_a_name_in_the_bar_is_shown_as_it_is():
+    assert " [red]x[/red].csv " in last_line(Progress("uploading", "u", 0, 9), name="[red]x[/red].csv")
+
+
+@pytest.mark.parametrize("width", [32, 60])
 def test_no_number_of_a_table_is_cut_in_a_narrow_terminal(width):
     test = {"r2": 0.861123, "mae": 12.0429, "rmse": 16.5298}
     model = {
@@ -106,7 +131,7 @@ def test_no_number_of_a_table_is_cut_in_a_narrow_terminal(width):
         "formats": [],
     }
     session = {"session_id": "s", "status": "finalized", "created_at": "2026-01-02T03:04:05", "n_dat": 123_456_789}
-    file = {"name": "d.csv", "size": 123_456_789, "n_rows": 123_456_789}
+    file = {"name": "d" * 60, "size": 123_456_789, "n_rows": 123_456_789}
     column = {"name": "delay", "type": "integer", "missing": 12_345, "mean": 1.2345, "min": -9.8765, "max": 98.765}
     tables = [
         run_table(a_run("completed", {**model, "progress": 1.0, "metrics": {"test": test}}), 3.0),
