@@ -293,13 +293,19 @@ def test_charts_that_are_compared_have_the_same_axes(open_tab, trained, alice):
     tab.page.route(re.compile("/visualizations/"), lambda route: route.fulfill(json=answer))
     tab.go_to_session(trained, "results")
 
-    for title in ("Predicted against actual", "Residuals"):
+    for n, title in enumerate(("Predicted against actual", "Residuals")):
         region = tab.page.get_by_role("region", name=title)
         expect(region.locator("figure svg[role=img]")).to_have_count(2)
         # Of bars, only what they stand on.
         text = "text" if title == "Predicted against actual" else "text[text-anchor=middle]"
         marks = [figure.locator(text).all_text_contents() for figure in region.locator("figure svg[role=img]").all()]
         assert marks[0] == marks[1], title
+        # Those of the model that errs most, not of the first.
+        greatest = max(
+            max(chart["data"][chart["x"]["field"]]) for chart in compared if chart["name"].endswith(kinds[n])
+        )
+        numbers = [float(mark.replace(",", "").replace("\u2212", "-")) for mark in marks[0] if re.search(r"\d$", mark)]
+        assert max(numbers) > greatest / 2, title
     drawn = tab.page.get_by_role("region", name="Predicted against actual").locator("line.identity")
     expect(drawn).to_have_count(2)
 
