@@ -186,6 +186,8 @@ def test_a_question_that_is_dismissed_deletes_nothing(open_tab, session_of_alice
     asked = []
     tab.page.on("request", lambda request: asked.append(request.url) if request.method != "GET" else None)
     tab.click("Delete")
+    # A key that is pressed before is not the dialog's.
+    expect(tab.page.get_by_role("dialog")).to_be_visible()
 
     if way == "Escape":
         tab.page.keyboard.press("Escape")
