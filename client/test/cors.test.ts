@@ -13,16 +13,16 @@ interface Rule {
   answers?: boolean;
 }
 
-const sent: { url: string; method: string; headers: string[] }[] = [];
+const sent: { url: string; method: string; headers: string[]; credentials: string | undefined }[] = [];
 
 /** Send as a browser does by a rule: it asks before it sends, and withholds what the page may not see. */
 function browser({ origin = true, methods = ["PUT"], headers = [], answers = true }: Rule): typeof fetch {
-  return async (input, { method = "GET", headers: wanted = {}, mode } = {}) => {
+  return async (input, { method = "GET", headers: wanted = {}, mode, credentials } = {}) => {
     const names = Object.keys(wanted);
     const isAsked = !SAFE_METHODS.includes(method) || names.length > 0;
     const isAllowed = origin && [...SAFE_METHODS, ...methods].includes(method) && names.every((name) => headers.includes(name));
     if (!answers || (isAsked && !isAllowed)) throw new TypeError("Failed to fetch");
-    sent.push({ url: String(input), method, headers: names });
+    sent.push({ url: String(input), method, headers: names, credentials });
     if (mode === "no-cors") return new Response();
     if (!origin || ![...methods, "GET"].includes(method)) throw new TypeError("Failed to fetch");
     return new Response("", { status: 403 });
@@ -66,9 +66,10 @@ describe("a bucket", () => {
     expect(await fault({ origin: false }, "/bucket/chunks/u/0")).toBeNull();
   });
 
-  test("is asked without signature", async () => {
+  test("is asked without signature and without cookies", async () => {
     await fault({ headers: [] });
     expect(new Set(sent.map(({ url }) => url))).toEqual(new Set(["https://bucket.example/chunks/u/0"]));
+    expect(new Set(sent.map(({ credentials }) => credentials))).toEqual(new Set(["omit"]));
   });
 });
 

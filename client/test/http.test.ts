@@ -1,5 +1,5 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { TrainshedError, createClient } from "../src/index.js";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
+import { TrainshedError, createClient, isTrainshedError } from "../src/index.js";
 import { BACKOFF, retryAfterMs, waitMs } from "../src/waiting.js";
 
 const asked: { method: string; url: string; body: unknown; headers: Record<string, string>; credentials: string | undefined }[] = [];
@@ -70,6 +70,14 @@ describe("requests", () => {
     expect(asked.map(({ url }) => url)).toEqual(["/backend/list-sessions", "/api/training/list-sessions"]);
   });
 
+  test("a fetch that somebody puts in place of the global one later is used", async () => {
+    const early = createClient({ baseUrl: "https://t.example" });
+    vi.stubGlobal("fetch", send);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    await early.sessions.list();
+    expect(asked).toHaveLength(1);
+  });
+
   test("the token is asked for before each request, and sent only if there is one", async () => {
     const tokens = ["a", null];
     const signedIn = createClient({ baseUrl: "https://t.example" }, { fetch: send, getToken: async () => tokens.shift() });
@@ -86,6 +94,12 @@ describe("errors", () => {
     expect(error).toBeInstanceOf(TrainshedError);
     expect(error).toMatchObject({ code: "invalid_field", status: 422, retryable: false, detail: "Because.", message: "Because.", requestId: "r", details: { field: "x" } });
     expect(asked).toHaveLength(1);
+  });
+
+  test("one is told from another by its code, and from what somebody else has thrown", () => {
+    const error = new TrainshedError("cors", "Not allowed.");
+    expect([isTrainshedError(error), isTrainshedError(error, "cors"), isTrainshedError(error, "unreachable")]).toEqual([true, true, false]);
+    expect(isTrainshedError({ code: "cors" }, "cors")).toBe(false);
   });
 
   test("what is passing is repeated a few times", async () => {
@@ -176,6 +190,13 @@ describe("errors", () => {
 
   test("what is not done yet is asked for again, as late as the service says", async () => {
     answers = [new Response("{}", { status: 202, headers: { "Retry-After": "1" } }), ok({ url: "https://b.example/m" })];
+    const begun = performance.now();
+    expect(await client.models.downloadUrl("s")).toBe("https://b.example/m");
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(990);
+  });
+
+  test("what is not done yet is asked for again after a second where the service does not say when", async () => {
+    answers = [new Response("{}", { status: 202 }), ok({ url: "https://b.example/m" })];
     const begun = performance.now();
     expect(await client.models.downloadUrl("s")).toBe("https://b.example/m");
     expect(performance.now() - begun).toBeGreaterThanOrEqual(990);

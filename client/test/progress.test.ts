@@ -131,6 +131,22 @@ test("a listener is told no more often than it can draw, and of the end in any c
   expect(off).not.toHaveBeenCalled();
 });
 
+test("within 100 ms a listener is told once, and then of the newest", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+  onTestFinished(() => void vi.useRealTimers());
+  service.fault(/^PUT/, 1, hang);
+  const task = begin(client, file(CHUNK_BYTES));
+  while (service.mostAtOnce === 0) await new Promise((resolve) => setImmediate(resolve));
+  await vi.advanceTimersByTimeAsync(1000);
+  const seen = progressOf(task);
+  for (const loaded of [600, 700, 800]) Xhr.made[0]!.upload.onprogress!({ loaded });
+  await vi.advanceTimersByTimeAsync(99);
+  expect(seen.map(({ sentBytes }) => sentBytes)).toEqual([600]);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(seen.map(({ sentBytes }) => sentBytes)).toEqual([600, 800]);
+  await task.cancel();
+});
+
 describe("a pace", () => {
   test("is taken over the last seconds", () => {
     const rate = new Rate();

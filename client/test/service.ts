@@ -161,7 +161,8 @@ export class Service {
 
   #progress(upload: StoredUpload) {
     const { chunks, ...facts } = upload;
-    const totalChunks = Math.max(1, Math.ceil(upload.size / CHUNK_BYTES));
+    // None for an empty file, as the real one plans it.
+    const totalChunks = Math.ceil(upload.size / CHUNK_BYTES);
     const received = upload.state === "open" ? [...chunks].map(([index, { bytes, crc32c }]) => ({ index, size: bytes.length, crc32c })) : [];
     return {
       ...facts,

@@ -146,6 +146,16 @@ test("paused before it begins, it does not begin", async () => {
   await task.done;
 });
 
+test("paused while it is opened, it asks for nothing more until it is resumed", async () => {
+  const task = start(file(10));
+  service.now.faults.push((request) => (request.url!.endsWith("/uploads") && task.pause(), false));
+  await until(() => task.uploadId !== null);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(service.now.calls).toHaveLength(1);
+  task.resume();
+  expect((await task.done).state).toBe("assembled");
+});
+
 test("cancelled, the upload is given up and its storage is free", async () => {
   const task = start(file(40 * CHUNK_BYTES));
   await until(() => task.progress.chunks.stored >= 3);
@@ -190,6 +200,13 @@ test("a file of another size is refused with both sizes, and nothing of it is re
   const slice = vi.spyOn(other, "slice");
   await expect(start(other, { uploadId }).done).rejects.toMatchObject({ code: "file_changed", details: { size: 11, expected: 10 } });
   expect(slice).not.toHaveBeenCalled();
+  expect(service.now.puts).toBe(0);
+});
+
+test("an old client's upload, which has no plan, is not continued, and that is said", async () => {
+  const { uploadId } = await client.uploads.create({ sessionId: "s", fileName: "data.csv", size: 10 });
+  Object.assign(service.now.only, { size: null });
+  await expect(start(file(10), { uploadId }).done).rejects.toMatchObject({ code: "upload_ended", detail: expect.stringContaining("an old client's") });
   expect(service.now.puts).toBe(0);
 });
 
@@ -249,7 +266,11 @@ test("a file that was assembled before is compared, not sent; another one is ref
   const content = file(3 * CHUNK_BYTES);
   await start(content).done;
   service.now.puts = 0;
-  expect((await start(content).done).state).toBe("assembled");
+  const again = start(content);
+  const seen: number[] = [];
+  again.on("progress", ({ storedBytes }) => seen.push(storedBytes));
+  expect((await again.done).state).toBe("assembled");
+  expect(seen).toEqual([content.size]);
   await expect(start(file(3 * CHUNK_BYTES, 7)).done).rejects.toMatchObject({ code: "file_changed" });
   expect(service.now.puts).toBe(0);
 });
@@ -519,7 +540,7 @@ test("while another call assembles, the task asks again as late as it is told to
 });
 
 test("while the service reads the joined file, the task tells how far it is", { timeout: 30_000 }, async () => {
-  service.now.verifiedBytes = [null, 400, 900];
+  service.now.verifiedBytes = [400, 400, 900];
   let failures = 1;
   service.now.faults.push((request, response) => {
     if (request.method !== "GET" || service.now.only.state !== "assembling" || failures === 0) return false;
@@ -533,6 +554,16 @@ test("while the service reads the joined file, the task tells how far it is", { 
   expect((await task.done).state).toBe("assembled");
   expect(told.filter((bytes) => bytes !== null)).toEqual([400, 900]);
   expect(task.progress.verifiedBytes).toBe(null);
+});
+
+test("once it is put together, nobody asks how far it is", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { uploadId } = await start(file(10)).done;
+  const { length } = service.now.calls;
+  await vi.advanceTimersByTimeAsync(10_000);
+  await client.uploads.get(uploadId);
+  expect(service.now.calls).toHaveLength(length + 1);
 });
 
 test("an upload that was aborted elsewhere ends with that reason", async () => {

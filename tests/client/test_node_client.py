@@ -51,33 +51,46 @@ def pack(package: str, folder: Path) -> Path:
 @pytest.mark.parametrize("package", ["@trainshed/client", "@trainshed/uppy"])
 def test_a_package_carries_what_it_exports_and_neither_sources_nor_tests(built, tmp_path, package):
     with tarfile.open(pack(package, tmp_path)) as archive:
-        names = {name.removeprefix("package/") for name in archive.getnames()}
-        manifest = json.load(archive.extractfile("package/package.json"))
+        names = archive.getnames()
+        texts = {name.removeprefix("package/"): archive.extractfile(name).read().decode() for name in names}
+    manifest = json.loads(texts["package.json"])
+    assert set(manifest["exports"]["."]) == {"types", "default"}
     for place in manifest["exports"]["."].values():
-        assert place.removeprefix("./") in names
-    assert not [name for name in names if not name.startswith("dist/") and name not in {"package.json", "README.md"}]
-    assert package != "@trainshed/client" or "dist/uploads/hash-worker.js" in names
+        assert place.removeprefix("./") in texts
+    published = re.compile(r"dist/[\w/-]+(\.d\.ts|\.js)|package\.json|README\.md")
+    assert not [name for name in texts if not published.fullmatch(name)]
+    assert package != "@trainshed/client" or "dist/uploads/hash-worker.js" in texts
+    assert manifest["license"] == json.loads((REPOSITORY / "package.json").read_text())["license"]
+    # Where it was built is nobody's business.
+    assert not [name for name, text in texts.items() if str(REPOSITORY) in text]
 
 
-def test_a_packed_client_is_loaded_and_typed_in_another_project(built, tmp_path):
-    installed = tmp_path / "node_modules/@trainshed/client"
-    with tarfile.open(pack("@trainshed/client", tmp_path)) as archive:
-        archive.extractall(tmp_path, filter="data")
-    installed.parent.mkdir(parents=True)
-    (tmp_path / "package").rename(installed)
+def test_the_packed_packages_are_loaded_and_typed_in_another_project(built, tmp_path):
+    for package in ("@trainshed/client", "@trainshed/uppy"):
+        installed = tmp_path / "node_modules" / package
+        with tarfile.open(pack(package, tmp_path)) as archive:
+            archive.extractall(tmp_path, filter="data")
+        installed.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "package").rename(installed)
+    (tmp_path / "node_modules/@uppy").symlink_to(REPOSITORY / "node_modules/@uppy")
     program = tmp_path / "program.mts"
     program.write_text(
         'import { createClient, type Session } from "@trainshed/client";\n'
+        'import { Trainshed } from "@trainshed/uppy";\n'
+        'import Uppy from "@uppy/core";\n'
         'const client = createClient({ urls: { "list-sessions": "https://a.example" } });\n'
         "export const newest = async (): Promise<Session | undefined> => (await client.sessions.list()).sessions[0];\n"
-        "console.log(Object.keys(client).sort().join());\n"
+        'const plugin = new Uppy().use(Trainshed, { client, sessionId: "s" }).getPlugin("Trainshed");\n'
+        "console.log(Object.keys(client).sort().join(), plugin instanceof Trainshed);\n"
     )
 
-    settings = {"strict": True, "target": "es2022", "module": "nodenext", "lib": ["es2022", "dom"], "types": []}
+    settings = {"strict": True, "target": "es2022", "module": "nodenext", "types": []}
+    # Uppy's own types speak of `Symbol.dispose`.
+    settings["lib"] = ["es2022", "esnext.disposable", "dom"]
     (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": settings, "files": [program.name]}))
     run("npm", "exec", "--", "tsc", "-p", str(tmp_path))
 
-    assert run("node", str(tmp_path / "program.mjs")) == "models,results,sessions,training,uploads\n"
+    assert run("node", str(tmp_path / "program.mjs")) == "models,results,sessions,training,uploads true\n"
 
 
 def test_the_size_of_the_client_is_reported_and_is_what_its_page_says(built):

@@ -18,7 +18,6 @@ const PAGE_BYTES = 65536;
 const TABLES = buildTables();
 /** What each single bit of a sum becomes after as many zeros as a half is long: sums are linear in their bits. */
 const BITS_LATER = bitsAfterZeros(HALF_BYTES);
-const IS_LITTLE_ENDIAN = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
 
 type SumBlock = (sum: number, block: Uint8Array) => number;
 // Made when it is first needed; null where it may not run.
@@ -57,11 +56,11 @@ function sumByTables(sum: number, bytes: Uint8Array): number {
   ];
   let at = 0;
   const { length } = bytes;
-  // Words can be read where they are aligned.
+  // Words can be read where they are aligned; they are little-endian, as on every processor that runs a browser.
   const aligned = Math.min(length, -bytes.byteOffset & 3);
   for (; at < aligned; at += 1) sum = (sum >>> 8) ^ t0[(sum ^ bytes[at]!) & 0xff]!;
   const pairs = (length - at) >>> 3;
-  if (pairs > 0 && IS_LITTLE_ENDIAN) {
+  if (pairs > 0) {
     const words = new Int32Array(bytes.buffer, bytes.byteOffset + at, pairs * 2);
     for (let word = 0; word < words.length; word += 2) {
       const low = words[word]! ^ sum;

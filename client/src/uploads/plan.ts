@@ -14,9 +14,7 @@ export class ChunkPlan {
    */
   constructor({ size, chunkSize, totalChunks }: Pick<Upload, "size" | "chunkSize" | "totalChunks">) {
     if (size === null) throw new TrainshedError("upload_ended", "This upload is an old client's, which sends its chunks itself.");
-    // An empty file is one empty chunk or none.
-    const fits = chunkSize > 0 && (totalChunks === Math.max(1, Math.ceil(size / chunkSize)) || (size === 0 && totalChunks === 0));
-    if (!fits) {
+    if (totalChunks !== Math.ceil(size / chunkSize)) {
       throw new TrainshedError("unexpected_answer", `The server plans ${totalChunks} chunks for ${size} bytes.`);
     }
     this.size = size;

@@ -9,7 +9,7 @@ export interface PutAnswer {
   retryAfter: string | null;
 }
 
-/** Sends a chunk's bytes; tells how many have left so far. Rejects only where the signal was aborted. */
+/** Sends a chunk's bytes; tells how many have left so far. Rejects only where the signal, a fresh one, was aborted meanwhile. */
 export type Put = (
   chunk: SignedChunk,
   body: Blob,
@@ -35,7 +35,6 @@ const putByXhr: Put = (chunk, body, signal, onSent) =>
       clearTimeout(silence);
       silence = setTimeout(() => request.abort(), SILENCE_MS);
     };
-    const stop = (): void => request.abort();
     request.open(chunk.method, chunk.url);
     for (const [name, value] of Object.entries(chunk.headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => {
@@ -44,7 +43,6 @@ const putByXhr: Put = (chunk, body, signal, onSent) =>
     };
     request.onloadend = () => {
       clearTimeout(silence);
-      signal.removeEventListener("abort", stop);
       if (signal.aborted) {
         reject(signal.reason);
         return;
@@ -56,11 +54,7 @@ const putByXhr: Put = (chunk, body, signal, onSent) =>
         retryAfter: /^retry-after:/im.test(request.getAllResponseHeaders()) ? request.getResponseHeader("Retry-After") : null,
       });
     };
-    if (signal.aborted) {
-      reject(signal.reason);
-      return;
-    }
-    signal.addEventListener("abort", stop, { once: true });
+    signal.addEventListener("abort", () => request.abort());
     listen();
     request.send(body);
   });

@@ -259,7 +259,8 @@ export class UploadTask {
     if (upload.sessionId !== this.sessionId) {
       throw new TrainshedError("file_changed", `Upload ${id} belongs to session ${upload.sessionId}.`);
     }
-    if (upload.size !== size) {
+    // Whether it has a plan at all is seen when that is taken over.
+    if (upload.size !== null && upload.size !== size) {
       throw new TrainshedError("file_changed", `This file has ${size} bytes; the upload was begun with one of ${upload.size}.`, {
         details: { size, expected: upload.size },
       });
@@ -344,7 +345,6 @@ export class UploadTask {
       upload.missing,
     );
     this.#sender = sender;
-    if (this.#isPaused) sender.pause();
     sender.start();
     try {
       await this.#orEnded(sender.done);

@@ -1,6 +1,6 @@
 import { TrainshedError, type Client, type TaskEvents, type Upload, type UploadOptions, type UploadTask } from "@trainshed/client";
 import Uppy, { type Body, type Meta } from "@uppy/core";
-import { beforeEach, expect, test, vi } from "vitest";
+import { beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import { Trainshed } from "../src/index.js";
 
 /** A task that does what it is told, in place of the engine. */
@@ -252,16 +252,25 @@ test("what is done is done: it is neither sent again, nor given up when it is ta
   const id = add("a.csv");
   const result = uppy.upload();
   await begun(1);
-  tasks[0]!.tell("progress", { storedBytes: 1, totalBytes: 4, verifiedBytes: null });
-  const { uploadStarted } = uppy.getFile(id).progress;
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  tasks[0]!.tell("progress", { storedBytes: 2, totalBytes: 4, verifiedBytes: null });
-  expect(uppy.getFile(id).progress.uploadStarted).toBe(uploadStarted);
   tasks[0]!.resolve({ uploadId: "u" } as Upload);
   await result;
   await uppy.retryUpload(id);
   uppy.removeFile(id);
   expect(tasks.map(({ calls }) => calls)).toEqual([[]]);
+});
+
+test("whoever follows the progress is told when the file was begun", async () => {
+  vi.useFakeTimers({ toFake: ["Date"], now: 1_000_000 });
+  onTestFinished(() => void vi.useRealTimers());
+  use();
+  add("a.csv");
+  const told = vi.fn();
+  uppy.on("upload-progress", (_, { uploadStarted }) => told(uploadStarted));
+  void uppy.upload();
+  await begun(1);
+  vi.setSystemTime(2_000_000);
+  tasks[0]!.tell("progress", { storedBytes: 1, totalBytes: 4, verifiedBytes: null });
+  expect(told).toHaveBeenCalledExactlyOnceWith(1_000_000);
 });
 
 test("without the plugin nothing is left of it: what it sends and what waits is given up", async () => {
@@ -273,12 +282,16 @@ test("without the plugin nothing is left of it: what it sends and what waits is 
   const result = uppy.upload();
   await begun(1);
   uppy.removePlugin(uppy.getPlugin("Trainshed")!);
+  // Its task has not ended yet; none of these may reach it.
+  uppy.pauseAll();
+  uppy.resumeAll();
+  uppy.emit("upload-pause", uppy.getFile(id), true);
+  uppy.removeFile(id);
   await result;
   expect(tasks.map(({ calls }) => calls)).toEqual([["cancel"]]);
   expect(failed).not.toHaveBeenCalled();
   expect(uppy.getState().capabilities.resumableUploads).toBe(false);
   add("c.csv");
   await uppy.upload();
-  uppy.removeFile(id);
   expect(tasks.map(({ calls }) => calls)).toEqual([["cancel"]]);
 });
