@@ -50,12 +50,14 @@ def test_dropped_files_begin_a_session_wherever_they_are_dropped(open_tab, sessi
     expect(tab.heading("Sessions")).to_be_visible()
     transfer = tab.page.evaluate_handle(
         "() => { const transfer = new DataTransfer();"
-        " transfer.items.add(new File(['a,b\\n1,2\\n'], 'dropped.csv')); return transfer }"
+        " for (const name of ['.DS_Store', 'dropped.csv', 'Thumbs.db', 'desktop.ini'])"
+        " transfer.items.add(new File(['a,b\\n1,2\\n'], name)); return transfer }"
     )
 
     tab.page.locator("main > div").first.dispatch_event("drop", {"dataTransfer": transfer})
 
     expect(tab.heading("New session")).to_be_visible()
+    # What a system puts beside a person's files is left out.
     tab.click("Upload 1 file")
     session_of_alice(id_in_address(tab))
     expect(tab.files_in()).to_have_text(re.compile(r"^dropped\.csv18"))
@@ -234,6 +236,103 @@ def test_an_upload_is_drawn_as_being_put_together_until_it_is(open_tab, session_
     expect(tab.files_in()).to_have_count(2)
     expect(tab.page.locator("[data-file]")).to_have_count(0)
     expect(tab.button("Complete the data set")).to_be_enabled()
+
+
+def test_first_rows_are_those_of_the_table_that_is_chosen_and_go_with_it(
+    open_tab, session_of_alice, small_file, tmp_path
+):
+    other = tmp_path / "other.tsv"
+    other.write_text("name\tweight\n" + "Ann\t61.5\n" * 20)
+    # Chromium says of itself that an answer was an error.
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_of_alice())
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+    broken = {"code": "data_set_invalid", "detail": "Line 3 is broken.", "status": 422, "retryable": False}
+    tab.page.route(re.compile("/assemble$"), lambda route: route.fulfill(status=422, json=broken))
+    tab.choose(small_file, other)
+    first_rows = tab.page.get_by_role("region", name="First rows", exact=True)
+    file = first_rows.get_by_role("combobox", name="File")
+    expect(file.get_by_role("option")).to_have_text(["line.csv", "other.tsv"])
+    expect(first_rows.get_by_role("columnheader")).to_have_text(["xinteger", "yinteger", "kindtext"])
+
+    file.select_option("other.tsv")
+
+    expect(first_rows.get_by_role("columnheader")).to_have_text(["nametext", "weightnumber"])
+    expect(first_rows.locator("tbody tr").first).to_have_text("Ann61.5")
+    tab.click("Put other.tsv away")
+    expect(first_rows.get_by_role("columnheader")).to_have_text(["xinteger", "yinteger", "kindtext"])
+    expect(file).to_have_count(0)
+
+
+def test_columns_of_what_another_tab_sends_are_shown_as_soon_as_they_are_known(open_tab, session_of_alice, small_file):
+    session_id = session_of_alice()
+    tab = open_tab()
+    tab.go_to_session(session_id)
+    expect(tab.heading("Drop the files of your data set here")).to_be_visible()
+    chunks, assemblies = [], []
+
+    def hold_chunk(route):
+        if route.request.method == "PUT":
+            chunks.append(route)
+        else:
+            route.continue_()
+
+    def hold_assembly(route):
+        assemblies.append(route)
+
+    tab.page.route(re.compile(re.escape(tab.storage)), hold_chunk)
+    tab.page.route(re.compile("/assemble$"), hold_assembly)
+    with tab.page.expect_request(lambda request: request.method == "PUT"):
+        tab.choose(small_file)
+    beside = open_tab(beside=tab)
+    beside.go_to_session(session_id)
+    expect(beside.page.locator("[data-unfinished='line.csv']")).to_contain_text("0 bytes of")
+    columns = beside.page.get_by_role("region", name="Columns", exact=True)
+    expect(columns).to_have_count(0)
+
+    with tab.page.expect_request(re.compile("/assemble$")):
+        chunks[0].continue_()
+
+    expect(columns.get_by_role("heading")).to_have_text("Columns of line.csv")
+    expect(columns.get_by_role("columnheader")).to_have_text(["xinteger", "yinteger", "kindtext"])
+    expect(columns).to_contain_text("3 columns · UTF-8 · commas")
+    assemblies[0].continue_()
+    expect(tab.files_in()).to_have_count(1)
+
+
+def test_the_place_to_drop_files_is_lit_while_they_are_dragged_over_it(open_tab, session_of_alice, small_file):
+    tab = open_tab()
+    tab.go_to_session(session_of_alice())
+    zone = tab.page.locator(".drop")
+    expect(zone).to_be_visible()
+    box = zone.bounding_box()
+    dark = zone.evaluate("zone => getComputedStyle(zone).backgroundColor")
+    devtools = tab.page.context.new_cdp_session(tab.page)
+    dragged = {"items": [], "files": [str(small_file)], "dragOperationsMask": 1}
+
+    def drag(kind, x, y):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": dragged})
+
+    def expect_lit(is_lit):
+        expect(zone).to_have_attribute("data-over", str(is_lit).lower())
+
+    for kind in ("dragEnter", "dragOver"):
+        drag(kind, box["x"] + 5, box["y"] + 5)
+    expect_lit(True)
+    expect(zone).not_to_have_css("background-color", dark)
+    # What stands in it is a part of it.
+    heading = zone.get_by_role("heading").bounding_box()
+    for _ in range(2):
+        drag("dragOver", heading["x"] + 5, heading["y"] + 5)
+    expect_lit(True)
+    for _ in range(2):
+        drag("dragOver", box["x"] + 5, box["y"] - 40)
+    expect_lit(False)
+    for kind in ("dragOver", "dragOver", "drop"):
+        drag(kind, box["x"] + 5, box["y"] + 5)
+
+    expect(tab.files_in()).to_have_count(1)
+    expect_lit(False)
 
 
 def test_how_far_an_assembly_is_shows_in_every_tab(open_tab, session_of_alice, alice, local_stack, small_file):

@@ -12,6 +12,7 @@ import { PAUSABLE, queueOf, type Item, type SessionQueue } from "../uploads/queu
 import { DropZone } from "./drop";
 
 const PAGE = 40;
+const LOOK_MS = 5000;
 const OPEN_STATES: ReadonlySet<string> = new Set(["open", "assembling"]);
 
 /** The files of a session: those on their way, those that wait for their owner, those that are in. */
@@ -215,7 +216,7 @@ function Elsewhere({ uploads, reload }: { uploads: readonly SessionUpload[]; rel
 }
 
 function Stored({ upload }: { upload: SessionUpload }) {
-  const { value } = useLoaded((signal) => service().uploads.get(upload.uploadId, { signal }), [upload.uploadId], () => 5000);
+  const { value } = useLoaded((signal) => service().uploads.get(upload.uploadId, { signal }), [upload.uploadId], () => LOOK_MS);
   const share = value?.size ? value.receivedBytes / value.size : 0;
   const assembling = value?.verifiedBytes ? `Being put together, ${verified(value.verifiedBytes, value.size)}` : "Being put together";
   return (
@@ -247,7 +248,8 @@ function Preview({ tables, unfinished }: { tables: readonly Item[]; unfinished: 
 }
 
 function FoundTable({ uploadId, name }: { uploadId: string; name: string }) {
-  const { value } = useLoaded((signal) => service().uploads.get(uploadId, { signal }), [uploadId]);
+  // It is not known before the first chunk is in.
+  const { value } = useLoaded((signal) => service().uploads.get(uploadId, { signal }), [uploadId], (found) => (found?.table ? null : LOOK_MS));
   if (!value?.table || value.table.problem) return null;
   return (
     <section class="panel" aria-label="Columns">
