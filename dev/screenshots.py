@@ -7,6 +7,7 @@ import math
 import os
 import random
 import re
+import secrets
 import sys
 import tempfile
 import time
@@ -25,8 +26,10 @@ IMAGES = REPOSITORY / "docs/images"
 WIDE = ViewportSize(width=1200, height=760)
 PHONE = ViewportSize(width=360, height=760)
 ROWS = 20_000
-SESSION = "boiler-house"
-OTHERS = ("cold-store", "pump-station", "wind-farm")
+# What is made here is deleted in the end, so that no session of bob's own may have its id. Pictures show names alone.
+_MARK = secrets.token_hex(8)
+SESSION = f"boiler-house-{_MARK}"
+OTHERS = {name: f"{name}-{_MARK}" for name in ("cold-store", "pump-station", "wind-farm")}
 MODELS = ["linear_regression", "random_forest", "dense_network"]
 STEP_MS = 120_000
 RESIDUALS = "section[aria-label=Residuals]"
@@ -53,16 +56,16 @@ def main() -> None:
                 take_pictures(browser, env, Path(folder))
                 browser.close()
         finally:
-            for session_id in (SESSION, *OTHERS):
+            for session_id in (SESSION, *OTHERS.values()):
                 client.delete_session(session_id)
 
 
 def make_sessions(client: Client, folder: Path) -> None:
     """Make one session with trained models, and some to stand beside it."""
-    for session_id in OTHERS:
-        client.init_session(session_id, {"title": session_id.replace("-", " ").capitalize()})
-        upload_file(client, session_id, write_table(folder / f"{session_id}.csv", 2000), content_type="text/csv")
-    client.finalize_session(OTHERS[0])
+    for name, session_id in OTHERS.items():
+        client.init_session(session_id, {"title": name.replace("-", " ").capitalize()})
+        upload_file(client, session_id, write_table(folder / f"{name}.csv", 2000), content_type="text/csv")
+    client.finalize_session(OTHERS["cold-store"])
     client.init_session(SESSION, {"title": "Boiler house"})
     upload_file(client, SESSION, write_table(folder / "boiler.csv", ROWS), content_type="text/csv")
     client.finalize_session(SESSION)
@@ -138,7 +141,7 @@ def upload(page: Page, folder: Path) -> None:
     network = page.context.new_cdp_session(page)
     limits = {"offline": False, "latency": 20, "downloadThroughput": -1, "uploadThroughput": 6e6}
     network.send("Network.emulateNetworkConditions", limits)
-    page.goto(page.url.partition("#")[0] + f"#/sessions/{OTHERS[1]}")
+    page.goto(page.url.partition("#")[0] + f"#/sessions/{OTHERS['pump-station']}")
     page.locator("[data-choose=files]").set_input_files([str(large)])
     page.get_by_text(SOME_IN).first.wait_for()
     write(page, "upload-phone")
