@@ -4,16 +4,17 @@ import { beforeEach, expect, test, vi } from "vitest";
 const { started } = vi.hoisted(() => {
   // The module asks before the page is left; there is no page here.
   vi.stubGlobal("addEventListener", () => undefined);
-  return { started: new Map<string, { resolve: (upload: { nRows: number }) => void; reject: (error: unknown) => void }>() };
+  return { started: new Map<string, { resolve: (upload: { nRows: number }) => void; reject: (error: unknown) => void; tell: Map<string, (news: unknown) => void> }>() };
 });
 
 vi.mock("../src/service", () => ({
   service: () => ({
     uploads: {
       start(_file: Blob, { fileName }: { fileName: string }) {
-        const done = new Promise((resolve, reject) => started.set(fileName, { resolve, reject }));
+        const tell = new Map<string, (news: unknown) => void>();
+        const done = new Promise((resolve, reject) => started.set(fileName, { resolve, reject, tell }));
         const cancel = async (): Promise<void> => started.get(fileName)?.reject(new TrainshedError("cancelled", "It was cancelled."));
-        return { state: "hashing", done, cancel, on: () => undefined };
+        return { state: "hashing", done, cancel, on: (event: string, hear: (news: unknown) => void) => tell.set(event, hear) };
       },
     },
   }),
@@ -80,6 +81,23 @@ test("when all is cancelled nothing waits and nothing new begins", async () => {
   expect(started.size).toBe(4);
   expect(queue.isLive).toBe(false);
   expect(queue.totals).toMatchObject({ files: 0, bytes: 0, storedBytes: 0 });
+});
+
+test("tables of files that are cancelled are no longer shown, one by one or all", async () => {
+  const queue = new SessionQueue("s");
+  await queue.add(files("1", "2", "3"));
+  for (const { tell } of started.values()) tell.get("table")?.({ problem: null, delimiter: null, columns: [] });
+  const shown = (): string[] => queue.tables.value.map(({ name }) => name);
+  expect(shown()).toEqual(["1", "2", "3"]);
+
+  const second = queue.find("2");
+  if (second) await queue.cancel(second);
+  await settled();
+  expect(shown()).toEqual(["1", "3"]);
+
+  await queue.cancelAll();
+  await settled();
+  expect(shown()).toEqual([]);
 });
 
 test("folders become part of a file's name", async () => {

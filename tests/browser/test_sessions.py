@@ -79,6 +79,65 @@ def test_each_session_is_listed_with_its_state_and_its_rows(open_tab, newcomer, 
     ]
 
 
+def test_each_state_of_a_session_has_its_word(open_tab, trained, alice):
+    (session,) = alice.list_sessions(search=trained)["sessions"]
+    tab = open_tab()
+    tab.go()
+    tab.page.get_by_role("searchbox").fill(trained)
+    expect(rows(tab)).to_have_count(1)
+    expect(rows(tab).locator("td").nth(1)).to_have_text("Trained")
+    expect(rows(tab).locator(".state")).to_have_attribute("data-tone", "good")
+    words = {
+        "initialized": "Empty",
+        "uploading": "Uploading",
+        "finalized": "Ready to train",
+        "training": "Training",
+        "trained": "Trained",
+        "failed": "Failed",
+    }
+    listed = [session | {"id": str(n), "session_id": status, "status": status} for n, status in enumerate(words)]
+    for each in listed:
+        each["metadata"] = {}
+    answer = {"success": True, "data": {"sessions": listed, "next_page_token": ""}}
+    tab.page.route(re.compile("/list-sessions"), lambda route: route.fulfill(json=answer))
+
+    tab.page.get_by_role("searchbox").fill("")
+
+    expect(rows(tab).locator("td.name")).to_have_text(list(words))
+    expect(rows(tab).locator(".state")).to_have_text(list(words.values()))
+    tones = [state.get_attribute("data-tone") for state in rows(tab).locator(".state").all()]
+    assert tones == [None, "busy", None, "busy", "good", "bad"]
+
+
+def test_a_session_of_somebody_else_is_said_not_to_be_there(open_tab, session_of_alice):
+    session_id = session_of_alice(title="Only for alice")
+    tab = open_tab("bob", strict=False)
+    tab.go_to_session(session_id)
+
+    expect(tab.heading("There is no such session.")).to_be_visible()
+    tab.see("It may have been deleted, or it belongs to somebody else.")
+    expect(tab.page.get_by_text("Only for alice")).to_have_count(0)
+    expect(tab.page.get_by_role("link", name="To the sessions")).to_be_visible()
+
+
+def test_a_call_that_is_forbidden_is_said_in_a_sentence(open_tab, session_of_alice):
+    session_id = session_of_alice()
+    tab = open_tab(strict=False)
+    refused = {"code": "forbidden", "detail": "You may not see this.", "status": 403, "retryable": False}
+    address = re.compile(f"/session/{session_id}$")
+    tab.page.route(address, lambda route: route.fulfill(status=403, json=refused))
+    tab.go_to_session(session_id)
+    expect(tab.heading("You may not see this.")).to_be_visible()
+    expect(tab.page.get_by_role("link", name="To the sessions")).to_be_visible()
+
+    # That of something between the page and the service.
+    tab.page.unroute(address)
+    tab.page.route(address, lambda route: route.fulfill(status=403, body="<h1>Forbidden</h1>"))
+    tab.page.reload()
+
+    expect(tab.heading(f"{tab.url} answered 403 with something that is not Trainshed's.")).to_be_visible()
+
+
 def test_a_session_is_deleted_only_after_a_question(open_tab, session_of_alice, alice):
     session_id = session_of_alice(title="To be deleted")
     tab = open_tab()

@@ -118,6 +118,44 @@ def test_a_training_shows_its_progress_and_losses_as_they_come(open_tab, alice, 
     expect(drawn.locator("text[text-anchor=middle]").filter(has_text=re.compile("^3$"))).to_be_visible()
 
 
+def test_a_training_says_how_far_all_of_it_is_and_what_each_model_does(open_tab, alice, trained):
+    run = alice.get_training(trained)
+    run["status"] = "running"
+    run["models"][0] |= {"status": "training", "progress": 0.4, "detail": "tree 40 of 100", "metrics": {}}
+    run["models"][1] |= {"progress": 0.9, "detail": "Stopped early."}
+    tab = open_tab()
+    answer = {"success": True, "data": run}
+    tab.page.route(re.compile(f"/train/{trained}$"), lambda route: route.fulfill(json=answer))
+    tab.go_to_session(trained, "training")
+    models = tab.page.locator("[data-model]")
+
+    # One is done, the other four tenths.
+    whole = tab.page.get_by_role("progressbar", name="Training of all models")
+    expect(whole).to_have_attribute("aria-valuenow", "70")
+    expect(models.nth(0)).to_contain_text("tree 40 of 100")
+    expect(models.nth(1)).to_contain_text("Stopped early.")
+    run["models"][0] |= {"status": "failed", "detail": "Out of memory."}
+    expect(models.nth(0)).to_contain_text("Out of memory.")
+    run |= {"status": "completed", "detail": "One model failed."}
+    tab.see("One model failed.")
+    expect(whole).to_have_count(0)
+
+
+def test_a_training_that_nobody_works_on_says_so(open_tab, alice, trained):
+    run = alice.get_training(trained) | {"status": "running"}
+    tab = open_tab()
+    answer = {"success": True, "data": run}
+    tab.page.route(re.compile(f"/train/{trained}$"), lambda route: route.fulfill(json=answer))
+    tab.go_to_session(trained, "training")
+    expect(tab.button("Cancel the training")).to_be_visible()
+    said = tab.page.get_by_text("Nobody has worked on this for ten minutes.")
+    expect(said).to_have_count(0)
+
+    run["stalled"] = True
+
+    expect(said).to_be_visible()
+
+
 def test_variables_are_shown_as_pictures_and_numbers(open_tab, trained):
     tab = open_tab()
     tab.go_to_session(trained, "variables")
@@ -129,6 +167,34 @@ def test_variables_are_shown_as_pictures_and_numbers(open_tab, trained):
     expect(cards.filter(has_text="side").locator("li").first).to_have_text("north333")
     tab.page.get_by_role("searchbox").fill("room")
     expect(cards).to_have_count(1)
+
+
+def test_variables_of_many_columns_and_files_come_a_part_at_a_time(open_tab, session_of_alice, alice, tmp_path):
+    wide, other = tmp_path / "a-wide.csv", tmp_path / "b-other.csv"
+    names = [f"column_{n:02d}" for n in range(50)]
+    # In five of twenty rows, the first column has no value.
+    rows = [",".join("" if n == 0 and row < 5 else str(row * 50 + n) for n in range(50)) for row in range(20)]
+    wide.write_text("\n".join([",".join(names), *rows, ""]))
+    other.write_text("x,y\n" + "1,2\n" * 7)
+    session_id = session_of_alice()
+    for path in (wide, other):
+        upload_file(alice, session_id, path, content_type="text/csv")
+    tab = open_tab()
+    tab.go_to_session(session_id, "variables")
+    cards = tab.page.locator("article.variable")
+
+    expect(cards).to_have_count(24)
+    tab.see("50 columns, 20 rows")
+    expect(cards.nth(0)).to_contain_text("5 missing (25 %)")
+    expect(cards.nth(1)).to_contain_text("None missing")
+    tab.click("Show 24 more columns")
+    expect(cards).to_have_count(48)
+    tab.click("Show 2 more columns")
+    expect(cards.get_by_role("heading")).to_have_text(names)
+    expect(tab.button(re.compile("^Show "))).to_have_count(0)
+    tab.page.get_by_role("combobox", name="File").select_option("b-other.csv")
+    expect(cards.get_by_role("heading")).to_have_text(["x", "y"])
+    tab.see("2 columns, 7 rows")
 
 
 def test_a_model_is_downloaded_in_each_format_with_its_mark(open_tab, trained):
