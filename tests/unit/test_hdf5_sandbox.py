@@ -183,8 +183,10 @@ HANGING = [
 @pytest.mark.parametrize("body", HANGING)
 def test_a_process_that_gives_no_sign_is_ended(opened, body, tmp_path):
     sandbox = opened(f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n{body}", silence_s=0.5)
-    # More than a pipe holds, which is not taken.
-    assert contents(sandbox, bytes(1 << 20)).finding.code == "too_expensive"
+    # On a busy machine it may be ended before it could say who it is.
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        # More than a pipe holds, which is not taken.
+        assert contents(sandbox, bytes(1 << 20)).finding.code == "too_expensive"
     assert ends(int((tmp_path / "pid").read_text()))
 
 
