@@ -15,6 +15,10 @@ settings.load_profile("trainshed")
 os.environ.pop("GOOGLE_APPLICATION_CREDENTIALS", None)
 os.environ["NO_GCE_CHECK"] = "true"
 
+# Programs are started by a process that talks to queues by gRPC, whose own doings between fork and exec can abort what
+# is being started. Read when gRPC is loaded.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
 # What a shell starts in the background ignores Ctrl-C, and so would every program that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

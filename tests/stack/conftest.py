@@ -1,13 +1,8 @@
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.stack.supervisor import Supervisor
-
-# Stacks are started by a process that talks to their queues by gRPC, whose own doings between fork and exec can abort
-# what is being started. Read when gRPC is loaded.
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
