@@ -82,7 +82,7 @@ class Benchmark:
             return
         bucket = urlsplit(self._bench.stack.env["STORAGE_PUBLIC_URL"])
         with _link(bucket.port or 80, link_bytes_per_s) as port:
-            self._way = ["--connect-to", f"{bucket.netloc}:127.0.0.1:{port}"]
+            self._way = [f'connect-to = "{bucket.netloc}:127.0.0.1:{port}"']
             rule = f"--host-resolver-rules=MAP {bucket.netloc} 127.0.0.1:{port}"
             with _page(self._playwright, self._bench.stack, self._path, rule) as self._page:
                 yield
@@ -181,6 +181,8 @@ class Benchmark:
                         f'upload-file = "{chunk}"',
                         *(f'header = "{name}: {value}"' for name, value in signed["headers"].items()),
                         'output = "/dev/null"',
+                        # Each request begins without the options of the one before.
+                        *self._way,
                         "fail",
                     ]
                 )
@@ -188,7 +190,7 @@ class Benchmark:
             )
         )
         options = ["--parallel", "--parallel-immediate", "--parallel-max", str(created["concurrency"])]
-        command = ["curl", "--no-progress-meter", *self._way, *options, "--config", str(requests)]
+        command = ["curl", "--no-progress-meter", *options, "--config", str(requests)]
         return seconds(lambda: subprocess.run(command, check=True))
 
 
