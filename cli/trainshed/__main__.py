@@ -7,7 +7,6 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -144,10 +143,9 @@ def _way_out(error: TrainshedError, options: Namespace) -> str:
 def command() -> None:
     """Run the command and exit: the console script."""
     # Whoever starts us may have closed them: then there is nothing to read, and nobody who reads.
-    sys.stdin, sys.stdout, sys.stderr = (
-        stream or Path(os.devnull).open(mode)  # noqa: SIM115 - for as long as the process lives
-        for stream, mode in ((sys.stdin, "r"), (sys.stdout, "w"), (sys.stderr, "w"))
-    )
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
         # A name that cannot be written in the output's encoding is no reason to end.
         if isinstance(stream, TextIOWrapper):

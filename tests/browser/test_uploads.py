@@ -4,7 +4,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from dev.keys import User, user_by
 from tests.browser.tab import LONGEST_TASK_MS
@@ -18,6 +18,19 @@ def start_upload(tab, *files: Path, name: str | None = None) -> None:
     if name:
         tab.page.get_by_label("Name of the session").fill(name)
     tab.click(re.compile("^Upload "))
+
+
+def send_but_hold_assembly(tab, *files: Path) -> list[Route]:
+    """Choose files, and return the request to assemble the first of them, which waits."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    tab.page.route(re.compile("/assemble$"), hold)
+    with tab.page.expect_request(re.compile("/assemble$")):
+        tab.choose(*files)
+    return held
 
 
 def id_in_address(tab) -> str:
@@ -88,14 +101,7 @@ def test_leaving_the_page_while_files_are_sent_is_asked_about(open_tab, session_
     tab = open_tab()
     tab.go_to_session(session_of_alice())
     expect(tab.heading("Drop the files of your data set here")).to_be_visible()
-    held = []
-
-    def hold(route):
-        held.append(route)
-
-    tab.page.route(re.compile("/assemble$"), hold)
-    with tab.page.expect_request(re.compile("/assemble$")):
-        tab.choose(small_file)
+    held = send_but_hold_assembly(tab, small_file)
     leave = "dispatchEvent(new Event('beforeunload', { cancelable: true }))"
 
     assert tab.page.evaluate(leave) is False
@@ -340,14 +346,7 @@ def test_how_far_an_assembly_is_shows_in_every_tab(open_tab, session_of_alice, a
     tab = open_tab()
     tab.go_to_session(session_id)
     expect(tab.heading("Drop the files of your data set here")).to_be_visible()
-    held = []
-
-    def hold(route):
-        held.append(route)
-
-    tab.page.route(re.compile("/assemble$"), hold)
-    with tab.page.expect_request(re.compile("/assemble$")):
-        tab.choose(small_file)
+    held = send_but_hold_assembly(tab, small_file)
     row = tab.file("line.csv")
     expect(row).to_have_attribute("data-state", "assembling")
     (upload,) = alice.get_session(session_id)["uploads"]

@@ -144,7 +144,10 @@ class Done:
 def service(monkeypatch):
     service = Service()
     transport = httpx.MockTransport(service)
-    make = lambda place, token: Client(place, token, backoff=Backoff(attempts=1), transport=transport)  # noqa: E731 - short
+
+    def make(place, token):
+        return Client(place, token, backoff=Backoff(attempts=1), transport=transport)
+
     monkeypatch.setattr("trainshed.settings.Client", make)
     monkeypatch.setattr("trainshed.checks.Client", make)
     monkeypatch.setattr("trainshed.checks.httpx.get", lambda url, **_: httpx.Client(transport=transport).get(url))
