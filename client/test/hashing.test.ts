@@ -1,6 +1,7 @@
 /** Where checksums are computed: in a worker where there is one, here where there is none, and what becomes of those that wait. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { Hasher, crc32cOf, type HashAnswer, type HashQuestion } from "../src/uploads/hashing.js";
+import { extend, textOf } from "../src/uploads/crc32c.js";
+import { Hasher, type HashAnswer, type HashQuestion } from "../src/uploads/hashing.js";
 
 /** A worker that answers when it is told to. */
 class ScriptedWorker {
@@ -26,7 +27,9 @@ class ScriptedWorker {
   }
 }
 
-const content = new Blob(["some bytes"]);
+const file = new Blob(["some bytes"]);
+const whole = { file, from: 0, to: file.size };
+const sumOfWhole = textOf(extend(0, new TextEncoder().encode("some bytes")));
 const { signal } = new AbortController();
 
 beforeEach(() => {
@@ -39,12 +42,12 @@ test("all questions go to one worker, which is the built file, and ends when nob
   const hasher = new Hasher();
   hasher.retain();
   hasher.retain();
-  const sums = [hasher.hash("crc32c", content, signal), hasher.hash("sha256", content, signal)];
+  const sums = [hasher.hash("crc32c", whole, signal), hasher.hash("sha256", whole, signal)];
   const [worker] = ScriptedWorker.made;
   expect(ScriptedWorker.made).toHaveLength(1);
   expect(worker!.url.pathname).toMatch(/\/hash-worker\.js$/);
   expect(worker!.options).toMatchObject({ type: "module" });
-  expect(worker!.questions.map(({ kind, blob }) => [kind, blob])).toEqual([["crc32c", content], ["sha256", content]]);
+  expect(worker!.questions).toMatchObject([{ kind: "crc32c", ...whole }, { kind: "sha256", ...whole }]);
   for (const { id, kind } of worker!.questions.toReversed()) worker!.onmessage({ data: { id, text: `of ${kind}` } });
   expect(await Promise.all(sums)).toEqual(["of crc32c", "of sha256"]);
   hasher.release();
@@ -53,10 +56,31 @@ test("all questions go to one worker, which is the built file, and ends when nob
   expect(worker!.isTerminated).toBe(true);
 });
 
+test("a question says which file it is about, which a worker cannot see otherwise", () => {
+  const hasher = new Hasher();
+  hasher.retain();
+  const other = new Blob(["some bytes"]);
+  for (const range of [whole, { file: other, from: 0, to: 4 }, { file, from: 4, to: 10 }]) void hasher.hash("crc32c", range, signal);
+  const [first, second, third] = ScriptedWorker.made[0]!.questions.map(({ source }) => source);
+  expect(third).toBe(first);
+  expect(second).not.toBe(first);
+});
+
+test("without a worker, ranges that are asked for at once do not disturb each other", async () => {
+  vi.stubGlobal("Worker", undefined);
+  const hasher = new Hasher();
+  hasher.retain();
+  const content = Uint8Array.from({ length: 5 << 20 }, (_, at) => (at >>> 5) & 0xff);
+  const large = new Blob([content]);
+  const cuts = [0, 3 << 20, 4 << 20, 5 << 20];
+  const sums = [0, 1, 2].map((nth) => hasher.hash("crc32c", { file: large, from: cuts[nth]!, to: cuts[nth + 1]! }, signal));
+  expect(await Promise.all(sums)).toEqual([0, 1, 2].map((nth) => textOf(extend(0, content.subarray(cuts[nth], cuts[nth + 1])))));
+});
+
 test("what a worker cannot read is unreadable", async () => {
   const hasher = new Hasher();
   hasher.retain();
-  const sum = hasher.hash("crc32c", content, signal);
+  const sum = hasher.hash("crc32c", whole, signal);
   ScriptedWorker.made[0]!.onmessage({ data: { id: 1, error: "The file is gone." } });
   await expect(sum).rejects.toMatchObject({ code: "file_unreadable", detail: expect.stringContaining("The file is gone.") });
 });
@@ -64,14 +88,14 @@ test("what a worker cannot read is unreadable", async () => {
 test("a worker that cannot be loaded is done without: what waits and what follows is computed here", async () => {
   const hasher = new Hasher();
   hasher.retain();
-  const sum = hasher.hash("crc32c", content, signal);
+  const sum = hasher.hash("crc32c", whole, signal);
   const preventDefault = vi.fn();
   ScriptedWorker.made[0]!.onerror({ preventDefault });
-  expect(await sum).toBe(await crc32cOf(content));
+  expect(await sum).toBe(sumOfWhole);
   // Otherwise browsers would tell the page's own listeners of errors.
   expect(preventDefault).toHaveBeenCalledOnce();
   expect(ScriptedWorker.made[0]!.isTerminated).toBe(true);
-  expect(await hasher.hash("crc32c", content, signal)).toBe(await crc32cOf(content));
+  expect(await hasher.hash("crc32c", whole, signal)).toBe(sumOfWhole);
   expect(ScriptedWorker.made).toHaveLength(1);
 });
 
@@ -82,17 +106,17 @@ test.each([
   vi.stubGlobal("Worker", worker);
   const hasher = new Hasher();
   hasher.retain();
-  expect(await hasher.hash("crc32c", content, signal)).toBe(await crc32cOf(content));
+  expect(await hasher.hash("crc32c", whole, signal)).toBe(sumOfWhole);
 });
 
 test("a signal ends the wait at once, and one that came before asks nothing", async () => {
   const hasher = new Hasher();
   hasher.retain();
   const page = new AbortController();
-  const sum = hasher.hash("crc32c", content, page.signal);
+  const sum = hasher.hash("crc32c", whole, page.signal);
   page.abort();
   await expect(sum).rejects.toMatchObject({ code: "cancelled" });
-  await expect(hasher.hash("crc32c", content, page.signal)).rejects.toMatchObject({ code: "cancelled" });
+  await expect(hasher.hash("crc32c", whole, page.signal)).rejects.toMatchObject({ code: "cancelled" });
   expect(ScriptedWorker.made[0]!.questions).toHaveLength(1);
 });
 
@@ -100,15 +124,15 @@ test("what an ended worker was still asked is not computed for those who use the
   const hasher = new Hasher();
   hasher.retain();
   const page = new AbortController();
-  const arrayBuffer = vi.fn(() => Promise.resolve(new ArrayBuffer(1)));
-  const left = Object.assign(new Blob(["x"]), { slice: () => ({ arrayBuffer }) as unknown as Blob });
-  const sum = hasher.hash("crc32c", left, page.signal);
+  const left = new Blob(["x"]);
+  const read = vi.spyOn(left, "slice");
+  const sum = hasher.hash("crc32c", { file: left, from: 0, to: 1 }, page.signal);
   page.abort();
   await expect(sum).rejects.toMatchObject({ code: "cancelled" });
   hasher.release();
   hasher.retain();
-  const next = hasher.hash("crc32c", content, signal);
+  const next = hasher.hash("crc32c", whole, signal);
   ScriptedWorker.made[1]!.onerror({ preventDefault: () => undefined });
-  expect(await next).toBe(await crc32cOf(content));
-  expect(arrayBuffer).not.toHaveBeenCalled();
+  expect(await next).toBe(sumOfWhole);
+  expect(read).not.toHaveBeenCalled();
 });

@@ -6,7 +6,8 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 
-import { crc32cOf, pieces, type HashAnswer, type HashQuestion } from "./hashing.js";
+import { crc32cOf, type HashAnswer, type HashQuestion } from "./hashing.js";
+import { Reading } from "./reading.js";
 
 globalThis.onmessage = (event: MessageEvent<HashQuestion>) => take(event.data);
 
@@ -27,9 +28,25 @@ function tell(message: HashAnswer): void {
   globalThis.postMessage(message);
 }
 
-async function answer({ kind, blob }: HashQuestion): Promise<string> {
-  if (kind === "crc32c") return crc32cOf(blob);
+async function answer({ kind, source, file, from, to }: HashQuestion): Promise<string> {
+  const pieces = readingOf(source, file).pieces(from, to);
+  if (kind === "crc32c") return crc32cOf(pieces);
   const hash = sha256.create();
-  for await (const piece of pieces(blob)) hash.update(piece);
+  for await (const piece of pieces) hash.update(piece);
   return bytesToHex(hash.digest());
+}
+
+// Chunks of several files are asked for in turns; a page seldom sends more files at once.
+const MOST_READINGS = 4;
+const readings = new Map<number, Reading>();
+
+function readingOf(source: number, file: Blob): Reading {
+  const reading = readings.get(source) ?? new Reading(file);
+  readings.set(source, reading);
+  const [oldest] = readings;
+  if (oldest && readings.size > MOST_READINGS) {
+    oldest[1].close();
+    readings.delete(oldest[0]);
+  }
+  return reading;
 }

@@ -1,40 +1,26 @@
 import { TrainshedError, cancelledError } from "../errors.js";
 import { extend, textOf } from "./crc32c.js";
+import { Reading, type FileRange } from "./reading.js";
 
 /** Which checksum: `crc32c` in base64 as Cloud Storage writes it, `sha256` in lower-case hex. */
 export type HashKind = "crc32c" | "sha256";
 
-export interface HashQuestion {
+export interface HashQuestion extends FileRange {
   id: number;
   kind: HashKind;
-  blob: Blob;
+  /** Which file: a worker gets a copy of what stands for it with each question. */
+  source: number;
 }
 
 export type HashAnswer = { id: number; text: string } | { id: number; error: string };
 
-// Each read of a file costs a browser several messages between its processes: in pieces of 8 MiB it uses two thirds of the CPU time.
-const PIECE_BYTES = 8 << 20;
 // Summing one takes a millisecond or few: a page can draw between two.
 const PAGE_PIECE_BYTES = 1 << 20;
 
-/** Read a blob piece by piece; the next piece is on its way while one is worked on. */
-export async function* pieces(blob: Blob, pieceBytes = PIECE_BYTES): AsyncGenerator<Uint8Array> {
-  const read = (from: number): Promise<ArrayBuffer> | null =>
-    from < blob.size ? blob.slice(from, from + pieceBytes).arrayBuffer() : null;
-  let next = read(0);
-  for (let from = pieceBytes; next; from += pieceBytes) {
-    const piece = await next;
-    next = read(from);
-    // Nobody waits for it yet; a failure is seen when somebody does.
-    next?.catch(() => undefined);
-    yield new Uint8Array(piece);
-  }
-}
-
-/** Return the crc32c of a blob. */
-export async function crc32cOf(blob: Blob, pieceBytes = PIECE_BYTES): Promise<string> {
+/** Return the crc32c of pieces that follow each other. */
+export async function crc32cOf(pieces: AsyncIterable<Uint8Array>): Promise<string> {
   let sum = 0;
-  for await (const piece of pieces(blob, pieceBytes)) sum = extend(sum, piece);
+  for await (const piece of pieces) sum = extend(sum, piece);
   return textOf(sum);
 }
 
@@ -48,6 +34,8 @@ export class Hasher {
   #isLost = typeof Worker === "undefined";
   #lastId = 0;
   #users = 0;
+  #lastSource = 0;
+  readonly #sources = new WeakMap<Blob, number>();
   readonly #waiting = new Map<
     number,
     { question: HashQuestion; resolve: (text: string) => void; reject: (error: unknown) => void }
@@ -70,10 +58,10 @@ export class Hasher {
   /**
    * @throws TrainshedError - `file_unreadable`
    */
-  hash(kind: HashKind, blob: Blob, signal: AbortSignal): Promise<string> {
+  hash(kind: HashKind, range: FileRange, signal: AbortSignal): Promise<string> {
     if (signal.aborted) return Promise.reject(cancelledError(signal));
     this.#lastId += 1;
-    const question = { id: this.#lastId, kind, blob };
+    const question = { id: this.#lastId, kind, source: this.#sourceOf(range.file), ...range };
     let stop: (() => void) | undefined;
     const hashed = new Promise<string>((resolve, reject) => {
       stop = () => reject(cancelledError(signal));
@@ -82,6 +70,12 @@ export class Hasher {
       this.#ask(question);
     });
     return hashed.finally(() => signal.removeEventListener("abort", stop!));
+  }
+
+  #sourceOf(file: Blob): number {
+    const source = this.#sources.get(file) ?? (this.#lastSource += 1);
+    this.#sources.set(file, source);
+    return source;
   }
 
   #ask(question: HashQuestion): void {
@@ -114,11 +108,16 @@ export class Hasher {
     for (const { question } of this.#waiting.values()) void this.#hashHere(question);
   }
 
-  async #hashHere({ id, kind, blob }: HashQuestion): Promise<void> {
+  async #hashHere({ id, kind, file, from, to }: HashQuestion): Promise<void> {
+    // Of its own: others are read meanwhile.
+    const reading = new Reading(file, PAGE_PIECE_BYTES);
+    const pieces = reading.pieces(from, to);
     try {
-      this.#take({ id, text: kind === "sha256" ? await sha256InNode(blob) : await crc32cOf(blob, PAGE_PIECE_BYTES) });
+      this.#take({ id, text: kind === "sha256" ? await sha256InNode(pieces) : await crc32cOf(pieces) });
     } catch (error) {
       this.#take({ id, error: error instanceof Error ? error.message : String(error) });
+    } finally {
+      reading.close();
     }
   }
 }
@@ -137,10 +136,10 @@ function startWorker(take: (answer: HashAnswer) => void, lose: () => void): Work
   return worker;
 }
 
-async function sha256InNode(blob: Blob): Promise<string> {
+async function sha256InNode(pieces: AsyncIterable<Uint8Array>): Promise<string> {
   const crypto = globalThis.process?.getBuiltinModule?.("node:crypto");
   if (!crypto) throw new Error("a worker is needed for the sha256 of a file, and none could be started");
   const hash = crypto.createHash("sha256");
-  for await (const piece of pieces(blob, PAGE_PIECE_BYTES)) hash.update(piece);
+  for await (const piece of pieces) hash.update(piece);
   return hash.digest("hex");
 }

@@ -272,7 +272,7 @@ export class UploadTask {
   async #create(): Promise<UploadProgress | string> {
     const { sessionId, chunkSize } = this.#options;
     const contentType = this.#options.contentType ?? this.file.type;
-    const sha256 = this.#options.sha256 === true ? await this.#hash("sha256", this.file) : this.#options.sha256;
+    const sha256 = this.#options.sha256 === true ? await this.#hash("sha256") : this.#options.sha256;
     const wish = {
       sessionId,
       fileName: this.fileName,
@@ -335,7 +335,7 @@ export class UploadTask {
         put: putFor(this.#http.givenFetch),
         fetch: this.#http.fetch,
         crc32c: (index) => this.#crc32c(index),
-        crc32cAgain: (index) => this.#hash("crc32c", this.#plan!.slice(this.file, index)),
+        crc32cAgain: (index) => this.#hashChunk(index),
         sign: async (chunks) => (await this.#call<SignedChunks>("sign-chunks", { path: { upload_id: upload.uploadId }, body: { chunks } })).chunks,
         present: async () => (await this.#look(upload.uploadId)).received.map(({ index }) => index),
         onStored: (index) => this.#takeStored(index),
@@ -383,7 +383,7 @@ export class UploadTask {
   /** Hold an assembled object against the file. */
   async #checkWhole(upload: Upload): Promise<Upload> {
     // Where the service knew the sha256 that we have declared, the bytes are the same.
-    if (this.#options.sha256 === undefined && (await this.#hash("crc32c", this.file)) !== upload.crc32c) {
+    if (this.#options.sha256 === undefined && (await this.#hash("crc32c")) !== upload.crc32c) {
       throw new TrainshedError("file_changed", "The session has another file of this name.", { details: { uploadId: upload.uploadId } });
     }
     for (let index = 0; index < this.#plan!.totalChunks; index += 1) this.#stored.add(index);
@@ -498,14 +498,19 @@ export class UploadTask {
     });
   }
 
-  #hash(kind: HashKind, blob: Blob): Promise<string> {
-    return hasher.hash(kind, blob, this.#ended.signal);
+  #hash(kind: HashKind, from = 0, to = this.file.size): Promise<string> {
+    return hasher.hash(kind, { file: this.file, from, to }, this.#ended.signal);
+  }
+
+  #hashChunk(index: number): Promise<string> {
+    const from = this.#plan!.offset(index);
+    return this.#hash("crc32c", from, from + this.#plan!.bytes(index));
   }
 
   #crc32c(index: number): Promise<string> {
     let known = this.#local.get(index);
     if (!known) {
-      known = this.#hash("crc32c", this.#plan!.slice(this.file, index));
+      known = this.#hashChunk(index);
       this.#local.set(index, known);
     }
     return known;
