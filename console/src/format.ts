@@ -1,5 +1,7 @@
 /** How numbers, sizes and times are written everywhere on the page. */
 
+import metrics from "./metrics.json";
+
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const UNITS = ["bytes", "kB", "MB", "GB", "TB", "PB"];
 
@@ -76,21 +78,16 @@ export function words(name: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-const METRICS: Record<string, string> = {
-  rmse: "RMSE",
-  mae: "MAE",
-  r2: "R²",
-  mape: "MAPE",
-  smape: "sMAPE",
-  f1: "F1",
-  f1_macro: "F1, macro",
-  roc_auc: "ROC AUC",
-  log_loss: "Log loss",
-  mase: "MASE",
-  skill_naive: "Skill, naive",
-  skill_seasonal_naive: "Skill, seasonal naive",
-};
+type Metrics = Readonly<Record<string, { title: string; better: string }>>;
+// The service's own list is MAIN_METRICS in shared/models.py; tests/architecture holds the two together.
+const METRICS: Metrics = metrics;
 
 export function metricName(name: string): string {
-  return METRICS[name] ?? words(name);
+  return METRICS[name]?.title ?? words(name);
+}
+
+/** The best of some values; null where nobody can know whether less or more is better. */
+export function bestOf(metric: string, values: readonly number[]): number | null {
+  const better = METRICS[metric]?.better;
+  return better ? (better === "less" ? Math.min(...values) : Math.max(...values)) : null;
 }

@@ -332,7 +332,7 @@ def test_the_best_is_the_least_error_and_the_greatest_score_of_what_was_held_out
 
     (table,) = alice.evaluation_tables(trained)
     # As a trainer of somebody's own may order them.
-    rows = values("train", rmse=(9, 8), r2=(0.1, 0.2)) + values("test", rmse=(1, 2), r2=(0.7, 0.6))
+    rows = values("train", rmse=(9, 8), r2=(0.1, 0.2)) + values("test", rmse=(1, 2), r2=(0.7, 0.6), unheard_of=(3, 4))
     tab = open_tab()
     answer = {"success": True, "data": {"evaluation_tables": [table | {"rows": rows}]}}
     tab.page.route(re.compile("/evaluation-tables/"), lambda route: route.fulfill(json=answer))
@@ -340,8 +340,11 @@ def test_the_best_is_the_least_error_and_the_greatest_score_of_what_was_held_out
     scores = tab.page.locator("table.scores")
 
     expect(scores.locator("th[scope=colgroup]")).to_have_text(["Test, held out", "Train"])
+    # Whether less or more is better is not known of every measure.
     expect(scores.locator("td.best")).to_have_text(["1 (best)", "0.7000 (best)"])
-    expect(scores.locator("tbody tr").nth(1).locator("td")).to_have_text(["2", "0.6000", "8", "0.2000"])
+    expect(scores.locator("tbody tr").nth(1).locator("td")).to_have_text(
+        ["2", "0.6000", "4", "8", "0.2000", "\N{EN DASH}"]
+    )
 
 
 def test_charts_that_are_compared_have_the_same_axes(open_tab, trained, alice):

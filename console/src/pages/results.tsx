@@ -3,13 +3,10 @@ import { useState } from "preact/hooks";
 import { ChartFigure, Scrolling, saveBlob } from "../charts/chart";
 import { Icon } from "../components/icons";
 import { Empty, FailureNotice, SkeletonRows } from "../components/parts";
-import { measure, metricName, words } from "../format";
+import { bestOf, measure, metricName, words } from "../format";
 import { useLoaded } from "../loading";
 import { sessionAddress } from "../routes";
 import { service } from "../service";
-
-// Of these, less is better; of the others, more.
-const ERRORS = new Set(["rmse", "mae", "mse", "mape", "smape", "mase", "log_loss"]);
 
 /** Models beside each other: what they score, where they are wrong. */
 export function ResultsTab({ session }: { session: SessionDetails }) {
@@ -81,8 +78,7 @@ function Scores({ table }: { table: EvaluationTable }) {
   const at = (model: string, split: string, metric: string): unknown => values.get(`${model}\n${split}\n${metric}`);
   const best = (split: string, metric: string): number | null => {
     const found = models.map((model) => at(model, split, metric)).filter((value): value is number => typeof value === "number");
-    if (found.length < 2) return null;
-    return ERRORS.has(metric) ? Math.min(...found) : Math.max(...found);
+    return found.length < 2 ? null : bestOf(metric, found);
   };
   return (
     <table class="table scores">
