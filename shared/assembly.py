@@ -32,7 +32,7 @@ from shared.errors import (
 from shared.fields import read_existing_upload_id, read_session_id
 from shared.records.callers import Caller
 from shared.records.claims import ClaimOutcome
-from shared.records.objects import StoredObject, chunks_prefix, data_set_prefix, steps_prefix
+from shared.records.objects import StoredObject, chunks_prefix, data_set_name, steps_prefix
 from shared.records.sessions import Session
 from shared.records.uploads import AssembledObject, Upload, UploadState
 from shared.tables import detect_format, first_bytes, is_table, plain_pieces, read_ahead
@@ -165,7 +165,7 @@ class AssemblyService:
         return [chunk.stored for chunk in chunks]
 
     def _composed(self, upload: Upload, chunks: Sequence[StoredObject]) -> StoredObject:
-        name = data_set_prefix(upload.session_uuid, upload.id) + upload.file_name
+        name = data_set_name(upload.session_uuid, upload.id, upload.file_name)
         if not chunks:
             return self._created_empty(name, upload.content_type)
         objects = {chunk.name: chunk for chunk in chunks}

@@ -12,9 +12,8 @@ _SESSION_ID = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 _MEDIA_NAME = "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,59}"
 _CONTENT_TYPE = re.compile(f"{_MEDIA_NAME}/{_MEDIA_NAME}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-# Cloud Storage allows 1,024 bytes for a whole object name; our prefixes take under 100 of them.
-# File systems take 255 for the last part; who stores or downloads it there first appends something, such as ".part".
-LONGEST_FILE_NAME_BYTES = 230
+# No file system of a user's has longer ones: https://en.wikipedia.org/wiki/Comparison_of_file_systems#Limits
+LONGEST_FILE_NAME = 255
 
 
 def read_session_id(value: Any, field: str = "sessionId") -> str:
@@ -45,16 +44,15 @@ def read_text(value: Any, field: str, *, longest: int) -> str:
 
 
 def read_file_name(value: Any, field: str = "fileName") -> str:
-    """Return a plain file name: no path, no control characters, at most 230 bytes."""
-    name = unicodedata.normalize("NFC", read_text(value, field, longest=LONGEST_FILE_NAME_BYTES))
+    """Return a plain file name: no path, no control characters, at most 255 characters."""
+    name = unicodedata.normalize("NFC", read_text(value, field, longest=LONGEST_FILE_NAME))
     if "/" in name or "\\" in name or not name.strip(". "):
         raise InvalidFieldError(field, "must be a file name without a path")
     # A Windows path without a backslash: "C:data.csv" names a place on a drive.
     if re.match(r"[A-Za-z]:", name):
         raise InvalidFieldError(field, "must be a file name without a drive")
-    if len(name.encode()) > LONGEST_FILE_NAME_BYTES:
-        raise InvalidFieldError(field, f"must have at most {LONGEST_FILE_NAME_BYTES} bytes in UTF-8")
-    return name
+    # A few characters are two when they are composed as all are.
+    return read_text(name, field, longest=LONGEST_FILE_NAME)
 
 
 def read_content_type(value: Any, field: str = "contentType") -> str:

@@ -16,7 +16,7 @@ from shared.manifests import ManifestIntake
 from shared.models import ModelService
 from shared.ports import Progress
 from shared.publication import run_prefix
-from shared.records.objects import StoredObject, data_set_prefix
+from shared.records.objects import StoredObject, data_set_name
 from shared.records.sessions import SessionStatus
 from shared.records.training import TRAINABLE_MODELS, CurvePoint, Run, TrainingOutcome, TrainingRequest, WrittenFile
 from shared.records.uploads import DataFile, Upload, UploadState
@@ -206,7 +206,7 @@ class TrainingBench:
 
     def add_upload(self, session_uuid: str, content: bytes, **fields: Any) -> Upload:
         upload_id = a_uuid()
-        name = f"{data_set_prefix(session_uuid, upload_id)}{fields['file_name']}"
+        name = data_set_name(session_uuid, upload_id, fields["file_name"])
         stored = self.store.write(name, content, "text/csv")
         defaults = {
             "id": upload_id,

@@ -723,7 +723,7 @@ export interface components {
              */
             sessionId: string;
             /**
-             * @description A file name without a path, at most 230 bytes in UTF-8.
+             * @description A file name without a path.
              * @example line.csv
              */
             fileName: string;

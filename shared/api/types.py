@@ -6,7 +6,7 @@ the API (`docs/openapi.yaml`) is made of them.
 
 from typing import Annotated, Any
 
-from shared.fields import LONGEST_FILE_NAME_BYTES
+from shared.fields import LONGEST_FILE_NAME
 
 
 class Keywords:
@@ -35,4 +35,4 @@ SessionName = Annotated[
         examples=["example-1"],
     ),
 ]
-FileName = Annotated[str, Keywords(minLength=1, maxLength=LONGEST_FILE_NAME_BYTES, examples=["line.csv"])]
+FileName = Annotated[str, Keywords(minLength=1, maxLength=LONGEST_FILE_NAME, examples=["line.csv"])]

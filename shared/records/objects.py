@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+_LONGEST_LAST_PART_BYTES = 230
+
 
 @dataclass(frozen=True)
 class StoredObject:
@@ -48,6 +50,20 @@ def data_sets_prefix(session_uuid: str) -> str:
 def data_set_prefix(session_uuid: str, upload_id: str) -> str:
     """Return the prefix that holds an upload's assembled object and nothing else."""
     return f"{data_sets_prefix(session_uuid)}{upload_id}/"
+
+
+def data_set_name(session_uuid: str, upload_id: str, file_name: str) -> str:
+    """Return the object name of an upload's assembled object; a long file name lacks its middle there.
+
+    Cloud Storage takes 1,024 bytes for a whole name, but file systems 255 for each part of a path, and who stores or
+    fetches an object there first appends something, such as ".part".
+    """
+    last = file_name.encode()
+    if len(last) > _LONGEST_LAST_PART_BYTES:
+        half = (_LONGEST_LAST_PART_BYTES - 1) // 2
+        # Where a cut goes through a character, the rest of it is left out.
+        last = b"~".join(part.decode(errors="ignore").encode() for part in (last[:half], last[-half:]))
+    return data_set_prefix(session_uuid, upload_id) + last.decode()
 
 
 def models_prefix(session_uuid: str) -> str:

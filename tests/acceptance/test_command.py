@@ -22,7 +22,7 @@ NAMES = [
     "<script>.csv",
     "[bold]x.csv",
     "--help.csv",
-    "x" * 226 + ".csv",
+    "x" * 251 + ".csv",
 ]
 
 
@@ -150,16 +150,6 @@ def test_a_file_keeps_its_name_whatever_it_is(person, new_session, tmp_path, nam
     shown = person.run("sessions", session)
     assert name in shown.stdout
     assert json.loads(person.run("sessions", session, "--json").stdout)["files"][0]["name"] == name
-
-
-def test_a_name_of_255_characters_is_refused_with_the_limit(person, new_session, tmp_path):
-    session = new_session("long")
-    path = tmp_path / ("x" * 251 + ".csv")
-    path.write_text("x,y\n1,2\n")
-    done = person.run("upload", path, "--session", session)
-    assert done.returncode == 1
-    assert "fileName" in done.stderr
-    assert "230" in done.stderr
 
 
 def test_a_session_of_an_impossible_name_is_refused_naming_the_field(person, tmp_path):

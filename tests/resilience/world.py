@@ -16,7 +16,14 @@ from shared.adapters.supabase_uploads import SupabaseUploads
 from shared.checksums import encode_crc32c
 from shared.deletion import DeletionService
 from shared.records.callers import Caller
-from shared.records.objects import chunk_name, chunks_prefix, data_set_prefix, data_sets_prefix, steps_prefix
+from shared.records.objects import (
+    chunk_name,
+    chunks_prefix,
+    data_set_name,
+    data_set_prefix,
+    data_sets_prefix,
+    steps_prefix,
+)
 from shared.records.uploads import Upload
 from shared.settings import storage_settings
 from shared.sweeping import SWEPT_PER_RUN
@@ -159,7 +166,7 @@ class World:
                 self._check_object(row)
 
     def _check_object(self, row: dict[str, Any]) -> None:
-        assert row["object_name"] == data_set_prefix(row["session_uuid"], row["id"]) + row["file_name"]
+        assert row["object_name"] == data_set_name(row["session_uuid"], row["id"], row["file_name"])
         stored = self.services.store.stat(row["object_name"])
         content = self.content(row)
         described = (row["generation"], row["size_bytes"], row["crc32c"])

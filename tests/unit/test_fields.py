@@ -18,6 +18,7 @@ from shared.fields import (
     read_sha256,
     read_text,
 )
+from shared.records.objects import data_set_name
 
 NO_TEXT = [None, 5, 1.5, True, [], {}, ["a"]]
 JSON_VALUES = st.recursive(
@@ -90,8 +91,9 @@ def test_a_session_id_that_is_none_is_refused(name):
         "Größe 'x' \"y\".csv",
         "資料.csv",
         "..a",
-        "a" * 230,
-        "é" * 115,
+        "a" * 255,
+        "é" * 255,
+        "\N{STEAM LOCOMOTIVE}" * 255,
         "50%2F.csv",
         ".gitignore",
     ],
@@ -121,8 +123,9 @@ def test_a_plain_file_name_is_taken_as_it_is(name):
         "a\r\nb",
         "a\x7f",
         "a\x85",
-        "a" * 231,
-        "é" * 116,
+        "a" * 256,
+        # Composed as one spelling, it is two characters: https://www.unicode.org/reports/tr15/#Primary_Exclusion_List_Table
+        "\N{DEVANAGARI LETTER QA}" * 128,
         "\ud800.csv",
     ],
 )
@@ -141,9 +144,25 @@ def test_a_file_name_that_is_taken_is_safe_as_the_last_part_of_an_object_name(na
         taken = read_file_name(name)
     except InvalidFieldError:
         return
-    assert len(taken.encode()) <= 230
+    assert len(taken) <= 255
     assert not {"/", "\\", "\n", "\r", "\0"} & set(taken)
     assert taken.strip(". ")
+    last = data_set_name("session", "upload", taken).removeprefix("datasets/session/upload/")
+    assert len(last.encode()) <= 230
+    assert not {"/", "\\", "\n", "\r", "\0"} & set(last)
+    assert last.strip(". ")
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("a" * 226 + ".csv", "a" * 226 + ".csv"),
+        ("a" * 227 + ".csv", "a" * 114 + "~" + "a" * 110 + ".csv"),
+        ("é" * 200 + ".csv.gz", "é" * 57 + "~" + "é" * 53 + ".csv.gz"),
+    ],
+)
+def test_an_object_name_lacks_the_middle_of_a_long_file_name(name, last):
+    assert data_set_name("session", "upload", name) == f"datasets/session/upload/{last}"
 
 
 @pytest.mark.parametrize("value", ["text/csv", "application/vnd.ms-excel", "application/x-7z+zip"])

@@ -12,7 +12,7 @@ class CreateUpload(TypedDict):
 
     Attributes:
         sessionId: Name of the session.
-        fileName: A file name without a path, at most 230 bytes in UTF-8.
+        fileName: A file name without a path.
         size: Exact size [bytes].
         contentType: Media type without parameters.
         sha256: Compared with the assembled object; an equal file of the caller is taken instead of new bytes.
