@@ -28,6 +28,8 @@ export interface Request {
 }
 
 const MOST_TRIES = 5;
+/** For the way there and back, after the longest that a function may take [s]. */
+const WAY_S = 10;
 /** How long to wait before asking again what is not done yet, where the answer does not say [ms]. */
 const FIRST_LOOK_MS = 1000;
 // A load balancer's own answers, which are no problem documents.
@@ -127,10 +129,12 @@ export class Http {
     const headers: Record<string, string> = {};
     if (token) headers["Authorization"] = `Bearer ${token}`;
     if (request.body !== undefined) headers["Content-Type"] = "application/json";
-    const { method } = ROUTES[name];
-    const init: RequestInit = { method, headers, credentials: "omit" };
+    const { method, timeoutS } = ROUTES[name];
+    // A connection can be dead without anybody having said so.
+    const dead = AbortSignal.timeout((timeoutS + WAY_S) * 1000);
+    const signal = request.signal ? AbortSignal.any([request.signal, dead]) : dead;
+    const init: RequestInit = { method, headers, credentials: "omit", signal };
     if (request.body !== undefined) init.body = JSON.stringify(request.body);
-    if (request.signal) init.signal = request.signal;
     try {
       const answer = await this.fetch(url, init);
       if (answer.ok) return { result: await read(answer) };
@@ -138,7 +142,7 @@ export class Http {
     } catch (cause) {
       if (request.signal?.aborted) throw cancelledError(request.signal);
       if (cause instanceof TrainshedError) return { error: cause, askedMs: null };
-      const fault = isOffline() ? null : await functionsFault(this.fetch, url, Object.keys(headers));
+      const fault = isOffline() || dead.aborted ? null : await functionsFault(this.fetch, url, Object.keys(headers));
       const error = fault
         ? new TrainshedError("cors", fault, { cause })
         : new TrainshedError("unreachable", `${new URL(url, here()).origin} does not answer.`, { retryable: true, cause });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
-import { TrainshedError, createClient, isTrainshedError } from "../src/index.js";
+import { TrainshedError, createClient, isTrainshedError, type Client } from "../src/index.js";
 import { BACKOFF, retryAfterMs, waitMs } from "../src/waiting.js";
 
 const asked: { method: string; url: string; body: unknown; headers: Record<string, string>; credentials: string | undefined }[] = [];
@@ -215,6 +215,35 @@ describe("errors", () => {
     const call = createClient({ baseUrl: "https://t.example" }, { fetch: hanging }).sessions.list({}, { signal: page.signal });
     setTimeout(() => page.abort(), 10);
     await expect(call).rejects.toMatchObject({ code: "cancelled" });
+  });
+
+  test.each([
+    ["list-sessions", 40_000, (silent: Client) => silent.sessions.list()],
+    ["list-sessions with a signal", 40_000, (silent: Client) => silent.sessions.list({}, { signal: new AbortController().signal })],
+    ["save-model", 550_000, (silent: Client) => silent.models.save("s")],
+  ])("a connection on which nothing comes is given up after the longest that a function may take, and another one tried: %s", async (_, ms, call) => {
+    vi.useFakeTimers();
+    // Those of signals are none that could be advanced.
+    vi.spyOn(AbortSignal, "timeout").mockImplementation((after) => {
+      const page = new AbortController();
+      setTimeout(() => page.abort(new DOMException("late", "TimeoutError")), after);
+      return page.signal;
+    });
+    // A page that would ask whether it is a matter of CORS.
+    vi.stubGlobal("location", new URL("https://page.example/"));
+    onTestFinished(() => void vi.useRealTimers().restoreAllMocks().unstubAllGlobals());
+    const hanging = vi.fn<typeof fetch>(
+      (_, init) => new Promise((_, reject) => init!.signal!.addEventListener("abort", () => reject(init!.signal!.reason))),
+    );
+    const ended = vi.fn();
+    call(createClient({ baseUrl: "https://t.example" }, { fetch: hanging })).catch(ended);
+    await vi.advanceTimersByTimeAsync(ms - 1);
+    expect(hanging).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(10);
+    expect(hanging).toHaveBeenCalledTimes(2);
+    await vi.advanceTimersByTimeAsync(4 * ms + 40);
+    expect(ended.mock.calls).toEqual([[expect.objectContaining({ code: "unreachable", retryable: true })]]);
+    expect(hanging).toHaveBeenCalledTimes(5);
   });
 
   test("a signal ends a call, also while it waits", async () => {
