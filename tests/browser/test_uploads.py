@@ -76,6 +76,70 @@ def test_dropped_files_begin_a_session_wherever_they_are_dropped(open_tab, sessi
     expect(tab.files_in()).to_have_text(re.compile(r"^dropped\.csv18"))
 
 
+def drag(tab, place, *paths):
+    """Drop files and folders by the browser's own dragging, as they come from a desktop."""
+    box = place.bounding_box()
+    devtools = tab.page.context.new_cdp_session(tab.page)
+    dragged = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        at = {"type": kind, "x": box["x"] + 5, "y": box["y"] + 5}
+        devtools.send("Input.dispatchDragEvent", at | {"data": dragged})
+
+
+@pytest.mark.parametrize(
+    ("address", "heading"),
+    [("", "Sessions"), ("new", "Drop the files of your data set here"), (None, "Drop the files of your data set here")],
+    ids=["on the list", "in a new session", "in a session"],
+)
+def test_a_drop_of_no_file_of_a_person_leads_nowhere_and_says_why(
+    open_tab, session_of_alice, small_file, tmp_path, address, heading
+):
+    (tmp_path / "empty/within").mkdir(parents=True)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for name in ("Thumbs.db", ".DS_Store"):
+        (notes / name).write_text("not the person's")
+    (notes / "within").mkdir()
+    (notes / "within/.DS_Store").write_text("not the person's")
+    tab = open_tab()
+    if address is None:
+        tab.go_to_session(session_of_alice())
+    else:
+        tab.go(address)
+    place = tab.heading(heading)
+    expect(place).to_be_visible()
+    before = tab.page.url
+    alert = tab.page.get_by_role("alert")
+
+    drag(tab, place, notes)
+    expect(alert).to_contain_text("Nothing in it can be uploaded.")
+    expect(alert).to_contain_text("It holds only files that the system keeps for itself (.DS_Store, Thumbs.db).")
+    drag(tab, place, tmp_path / "empty")
+    expect(alert).to_contain_text("It holds no files. Bring the files of your data set")
+    assert tab.page.url == before
+    expect(place).to_be_visible()
+
+    drag(tab, place, notes, small_file)
+    tab.see("line.csv")
+    expect(alert).to_have_count(0)
+
+
+def test_why_nothing_of_a_drop_is_taken_is_in_view_from_the_end_of_the_list(open_tab, session_of_alice, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for _ in range(8):
+        session_of_alice()
+    tab = open_tab()
+    tab.page.set_viewport_size({"width": 1280, "height": 320})
+    tab.go()
+    last = tab.page.locator("tbody tr").last
+    last.scroll_into_view_if_needed()
+    expect(tab.heading("Sessions")).not_to_be_in_viewport()
+
+    drag(tab, last, tmp_path / "empty")
+
+    expect(tab.page.get_by_role("alert")).to_be_in_viewport(ratio=1)
+
+
 def test_files_of_a_new_session_are_taken_once_and_left_out_again(open_tab, session_of_alice, small_file, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("a,b\n" + "1,2\n" * 40)
@@ -112,7 +176,6 @@ def test_leaving_the_page_while_files_are_sent_is_asked_about(open_tab, session_
 
 
 def test_a_folder_is_dropped_with_all_that_is_in_it(open_tab, session_of_alice, tmp_path):
-    """By the browser's own dragging, as files come from a desktop."""
     folder = tmp_path / "readings"
     (folder / "2025/june").mkdir(parents=True)
     (folder / "a.csv").write_text("a,b\n1,2\n")
@@ -124,13 +187,8 @@ def test_a_folder_is_dropped_with_all_that_is_in_it(open_tab, session_of_alice, 
     tab.go_to_session(session_of_alice())
     zone = tab.heading("Drop the files of your data set here")
     expect(zone).to_be_visible()
-    box = zone.bounding_box()
-    devtools = tab.page.context.new_cdp_session(tab.page)
-    dragged = {"items": [], "files": [str(folder), str(single)], "dragOperationsMask": 1}
 
-    for kind in ("dragEnter", "dragOver", "drop"):
-        place = {"type": kind, "x": box["x"] + 5, "y": box["y"] + 5}
-        devtools.send("Input.dispatchDragEvent", place | {"data": dragged})
+    drag(tab, zone, folder, single)
 
     names = tab.files_in().locator("td.name")
     expect(names).to_have_count(3)

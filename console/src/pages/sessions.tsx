@@ -5,7 +5,8 @@ import { Empty, FailureNotice, SkeletonRows, State } from "../components/parts";
 import { ago, count, when } from "../format";
 import { NEW_SESSION, goTo, sessionAddress } from "../routes";
 import { service } from "../service";
-import { dropped, isClutter } from "../uploads/dropped";
+import { dropped, sift } from "../uploads/dropped";
+import { NothingToUpload } from "./drop";
 import { titleOf } from "./names";
 import { bring } from "./new-session";
 
@@ -36,6 +37,7 @@ export function SessionsPage() {
   const [error, setError] = useState<unknown>(null);
   const [search, setSearch] = useState("");
   const [busy, setBusy] = useState(false);
+  const [nothing, setNothing] = useState<string | null>(null);
   const wanted = search.trim();
   const asked = useRef("");
   asked.current = wanted;
@@ -87,8 +89,15 @@ export function SessionsPage() {
       onDrop={(event) => {
         event.preventDefault();
         if (!event.dataTransfer) return;
-        void dropped(event.dataTransfer).then((files) => {
-          bring(files.filter((file) => !isClutter(file)));
+        void dropped(event.dataTransfer).then((found) => {
+          const { files, why } = sift(found);
+          setNothing(why);
+          if (why !== null) {
+            // Above the list, of which the end may be in view.
+            scrollTo(0, 0);
+            return;
+          }
+          bring(files);
           goTo(NEW_SESSION);
         });
       }}
@@ -97,6 +106,7 @@ export function SessionsPage() {
         <h1>Sessions</h1>
         <a class="button primary" href={NEW_SESSION}><Icon name="plus" /> New session</a>
       </div>
+      {nothing === null ? null : <div class="toolbar"><NothingToUpload why={nothing} /></div>}
       {error ? <div class="toolbar"><FailureNotice error={error} retry={() => void load()} /></div> : null}
       {list === null ? (error ? null : <SkeletonRows rows={6} label="Loading the sessions" />) : list.sessions.length === 0 && list.search === "" ? (
         <div class="panel">

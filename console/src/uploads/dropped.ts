@@ -86,7 +86,13 @@ async function merge(left: readonly Dropped[], right: readonly Dropped[], slices
   }
 }
 
-/** Names that the system put there, not the person. */
-export function isClutter({ file }: Dropped): boolean {
-  return file.name === ".DS_Store" || file.name === "Thumbs.db" || file.name === "desktop.ini";
+/** Names of files that the system puts beside a person's. */
+const CLUTTER: ReadonlySet<string> = new Set([".DS_Store", "Thumbs.db", "desktop.ini"]);
+
+/** What a person brought, without what the system put there; where nothing is left, why. */
+export function sift(found: readonly Dropped[]): { files: Dropped[]; why: string | null } {
+  const files = found.filter(({ file }) => !CLUTTER.has(file.name));
+  if (files.length > 0) return { files, why: null };
+  const names = [...new Set(found.map(({ file }) => file.name))].sort();
+  return { files, why: names.length > 0 ? `It holds only files that the system keeps for itself (${names.join(", ")}).` : "It holds no files." };
 }
