@@ -28,6 +28,13 @@ from trainshed.errors import (
 
 # Nobody folds a pipe's lines, so what is in them is not cut off [characters].
 _WIDTH_IN_A_PIPE = 1000
+# What somebody can do about a refusal, by its code: those of docs/api.md, and http_403 of what is no Trainshed.
+_ADVICE = {
+    "forbidden": "Sign in as somebody who may (trainshed login), or ask whoever runs this deployment.",
+    "storage_limit_reached": "Delete sessions that are no longer needed (trainshed delete), or ask for a larger plan.",
+    "http_403": "Something on the way refuses it: try another network, without VPN or filter, or ask whoever runs this "
+    "deployment.",
+}
 REFUSED, WRONG_USAGE, NOT_SIGNED_IN, TRY_LATER, INTERRUPTED, NO_READER = 1, 2, 3, 4, 130, 141
 
 
@@ -135,8 +142,11 @@ def _way_out(error: TrainshedError, options: Namespace) -> str:
         return " ".join(["Sign in: trainshed login", *([advice(options)] if options.command == "upload" else [])])
     _, upload_id = getattr(options, "current", None) or (None, None)
     in_the_way = upload_id if isinstance(error, FileChangedError) else None
-    if isinstance(error, ServiceError) and error.code == "file_exists":
-        in_the_way = error.details.get("uploadId")
+    if isinstance(error, ServiceError):
+        if error.code in _ADVICE:
+            return _ADVICE[error.code]
+        if error.code == "file_exists":
+            in_the_way = error.details.get("uploadId")
     return f"To give that upload up: trainshed abort {in_the_way}" if in_the_way else ""
 
 

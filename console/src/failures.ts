@@ -12,6 +12,7 @@ const ADVICE: Record<string, string> = {
   unreachable: "Check the network. Nothing that was sent is lost.",
   cors: "That is for whoever runs this deployment to mend; nothing that was sent is lost.",
   unauthenticated: "Sign in again.",
+  forbidden: "Sign in as somebody who may, or ask whoever runs this deployment.",
   subscription_required: "Ask whoever pays for Trainshed in your team to start or renew a subscription.",
   storage_limit_reached: "Delete sessions that you no longer need, or ask for a larger plan.",
   processing_limit_reached: "Wait until the next period begins, or ask for a larger plan.",
@@ -37,6 +38,7 @@ export function failureOf(error: unknown): Failure {
     return { title: `This file's name is not allowed: ${detail.replace(/^fileName: /, "")}.`, advice: "Rename the file, then choose it again.", mayRetry: false };
   }
   let advice = ADVICE[code] ?? (retryable ? "Wait a moment, then try again." : "");
+  if (code === "unexpected_answer" && status === 403) advice = "Something on the way refuses it: try another network, without VPN or filter, or ask whoever runs this deployment.";
   if (code === "processing_limit_reached" && typeof details["resetsAt"] === "string") {
     advice = `It begins anew on ${new Date(details["resetsAt"]).toLocaleDateString("en", { dateStyle: "long" })}.`;
   }

@@ -8,6 +8,18 @@ describe("a failure", () => {
     expect(found).toEqual({ title: "Your plan stores 10 bytes.", advice: "Delete sessions that you no longer need, or ask for a larger plan.", mayRetry: false });
   });
 
+  it.each([
+    ["forbidden", "Sign in as somebody who may, or ask whoever runs this deployment."],
+    // Of a proxy or a network's filter, which answers with a page of its own.
+    ["unexpected_answer", "Something on the way refuses it: try another network, without VPN or filter, or ask whoever runs this deployment."],
+  ])("of a refusal by %s says who can help", (code, advice) => {
+    expect(failureOf(new TrainshedError(code, "Refused.", { status: 403 }))).toEqual({ title: "Refused.", advice, mayRetry: false });
+  });
+
+  it("of an answer that is not the service's blames nobody on the way for what is not refused", () => {
+    expect(failureOf(new TrainshedError("unexpected_answer", "No.", { status: 404 })).advice).toBe("");
+  });
+
   it("says when a used-up quota begins anew", () => {
     const details = { resetsAt: "2026-12-01T00:00:00Z" };
     expect(failureOf(new TrainshedError("processing_limit_reached", "Used up.", { status: 403, details })).advice).toBe("It begins anew on December 1, 2026.");

@@ -128,6 +128,7 @@ def test_a_call_that_is_forbidden_is_said_in_a_sentence(open_tab, session_of_ali
     tab.page.route(address, lambda route: route.fulfill(status=403, json=refused))
     tab.go_to_session(session_id)
     expect(tab.heading("You may not see this.")).to_be_visible()
+    tab.see("Sign in as somebody who may, or ask whoever runs this deployment.")
     expect(tab.page.get_by_role("link", name="To the sessions")).to_be_visible()
 
     # That of something between the page and the service.
@@ -136,6 +137,7 @@ def test_a_call_that_is_forbidden_is_said_in_a_sentence(open_tab, session_of_ali
     tab.page.reload()
 
     expect(tab.heading(f"{tab.url} answered 403 with something that is not Trainshed's.")).to_be_visible()
+    tab.see("Something on the way refuses it")
 
 
 def test_a_session_is_deleted_only_after_a_question(open_tab, session_of_alice, alice):

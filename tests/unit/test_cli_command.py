@@ -279,6 +279,22 @@ class TestErrors:
         assert "trainshed login" in done.stderr
         assert f"continue with: trainshed upload {tmp_path / 'f'} --session s1" in done.stderr
 
+    @pytest.mark.parametrize(
+        ("fault", "advice"),
+        [
+            (Fault(403, "forbidden"), r"Sign in as somebody who may \(trainshed login\)"),
+            (Fault(403, "storage_limit_reached"), r"Delete sessions that are no longer needed \(trainshed delete\)"),
+            # What is no Trainshed answers with a page of its own.
+            (Fault(403), "Something on the way refuses it: try another network"),
+        ],
+        ids=lambda value: value.code or "a proxy" if isinstance(value, Fault) else "",
+    )
+    def test_a_refusal_says_what_can_be_done_about_it(self, service, fault, advice):
+        service.api_faults += [fault, fault]
+        said = run(service, "sessions").stderr
+        assert re.search(rf"\. \(request request-1\) {advice}", said), said
+        assert re.match(advice, json.loads(run(service, "sessions", "--json").stderr)["advice"])
+
     def test_with_json_an_error_is_a_document_on_standard_error(self, service, tmp_path):
         (tmp_path / "f").write_text("x")
         service.api_faults += [Fault(402, "subscription_required")]
