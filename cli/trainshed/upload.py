@@ -269,7 +269,7 @@ class _Transfer:
             self._report("assembling")
             try:
                 with self._watched():
-                    assembled = self._client.assemble_upload(self._id, stop=self._stop)
+                    assembled = self._client.assemble_upload(self._id)
             except ServiceError as error:
                 if error.code != "chunks_missing":
                     raise

@@ -1,5 +1,9 @@
 import hashlib
 import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,9 +12,13 @@ from trainshed.auth import PasswordSignIn
 from trainshed.client import Client
 from trainshed.errors import DownloadError, ServiceError, SettingsError, SignInError, UnreachableError
 from trainshed.retry import Backoff, retry_after_s
+from trainshed.routes import ROUTES
 from trainshed.settings import client_from
+from trainshed.version import VERSION
 
 QUICK = Backoff(attempts=3, first_s=0.001, longest_s=0.01)
+# Short of its own accord, but waits as long as a server asks for.
+PATIENT = Backoff(attempts=3, first_s=0.001, longest_s=60)
 
 
 class Script:
@@ -28,9 +36,9 @@ class Script:
         return answer
 
 
-def make_client(*answers, token="token-1"):
+def make_client(*answers, token="token-1", backoff=QUICK):
     script = Script(*answers)
-    return script, Client("http://service/", token, backoff=QUICK, transport=httpx.MockTransport(script))
+    return script, Client("http://service/", token, backoff=backoff, transport=httpx.MockTransport(script))
 
 
 def success(**data):
@@ -108,7 +116,288 @@ def test_a_success_that_is_not_ours_is_an_error(content):
         client.get_session("s")
 
 
+@dataclass(frozen=True)
+class Call:
+    """A method of the client, and the request that the API expects of it.
+
+    Attributes:
+        make: Calls it, with a path to write to.
+        request: Method and path.
+        is_long: The function may take minutes to answer.
+        is_repeatable: A second one changes nothing.
+    """
+
+    make: Callable[[Client, Path], object]
+    request: str
+    body: Mapping[str, object] | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    is_long: bool = False
+    is_repeatable: bool = True
+
+
+FILES = [{"name": "m.skops", "size": 3, "crc32c": "AAAAAA=="}]
+CALLS = [
+    Call(lambda client, _: client.init_session("s"), "POST /init-session", {"sessionId": "s"}),
+    Call(lambda client, _: client.init_session("s", {}), "POST /init-session", {"sessionId": "s", "metadata": {}}),
+    Call(lambda client, _: client.list_sessions(), "GET /list-sessions", query={"limit": "50"}),
+    Call(
+        lambda client, _: client.list_sessions(limit=7, page_token="p", search="b"),
+        "GET /list-sessions",
+        query={"limit": "7", "page_token": "p", "search": "b"},
+    ),
+    Call(lambda client, _: client.get_session("s"), "GET /session/s"),
+    Call(lambda client, _: client.delete_session("s"), "POST /session/s/delete", is_long=True, is_repeatable=False),
+    Call(lambda client, _: client.finalize_session("s"), "POST /finalize-session", {"sessionId": "s"}),
+    Call(
+        lambda client, _: client.create_upload("s", "f", 0),
+        "POST /uploads",
+        {"sessionId": "s", "fileName": "f", "size": 0},
+    ),
+    Call(
+        lambda client, _: client.create_upload(
+            "s", "f", 9, content_type="text/csv", sha256="ab", chunk_size=8, presign=0
+        ),
+        "POST /uploads",
+        {
+            "sessionId": "s",
+            "fileName": "f",
+            "size": 9,
+            "contentType": "text/csv",
+            "sha256": "ab",
+            "chunkSize": 8,
+            "presign": 0,
+        },
+    ),
+    Call(
+        lambda client, _: client.sign_chunks("u", {3: "c", 1: "a"}),
+        "POST /uploads/u/chunks",
+        {"chunks": [{"index": 3, "crc32c": "c"}, {"index": 1, "crc32c": "a"}]},
+    ),
+    Call(lambda client, _: client.get_upload("u"), "GET /uploads/u"),
+    Call(lambda client, _: client.assemble_upload("u"), "POST /uploads/u/assemble", is_long=True),
+    Call(lambda client, _: client.abort_upload("u"), "POST /uploads/u/abort", is_long=True),
+    Call(lambda client, _: client.train("s", "y"), "POST /train/s", {"target": "y"}, is_repeatable=False),
+    Call(
+        lambda client, _: client.train(
+            "s",
+            "y",
+            task="time_series",
+            models=("a", "b"),
+            test_fraction=0.25,
+            seed=0,
+            time_column="t",
+            horizon=2,
+            window=5,
+        ),
+        "POST /train/s",
+        {
+            "target": "y",
+            "task": "time_series",
+            "models": ["a", "b"],
+            "testFraction": 0.25,
+            "seed": 0,
+            "timeColumn": "t",
+            "horizon": 2,
+            "window": 5,
+        },
+        is_repeatable=False,
+    ),
+    Call(lambda client, _: client.get_training("s"), "GET /train/s"),
+    Call(lambda client, _: client.cancel_training("s"), "POST /train/s/cancel"),
+    Call(lambda client, _: client.save_models("s"), "POST /save-model/s", is_long=True),
+    Call(lambda client, _: client.list_models("s"), "GET /list-models-database/s"),
+    Call(lambda client, _: client.sign_files("s", "r", FILES), "POST /publish/s", {"runId": "r", "files": FILES}),
+    Call(lambda client, _: client.plot_variables("s"), "GET /plot-variables/s", is_long=True),
+    Call(
+        lambda client, _: client.plot_variables("s", points=9, columns=["a,b", 'q"', "c"]),
+        "GET /plot-variables/s",
+        query={"points": "9", "columns": '"a,b","q""",c'},
+        is_long=True,
+    ),
+    Call(lambda client, _: client.visualizations("s"), "GET /visualizations/s"),
+    Call(lambda client, _: client.scalers("s"), "GET /scalers/s"),
+    Call(lambda client, _: client.evaluation_tables("s"), "GET /evaluation-tables/s"),
+    Call(
+        lambda client, to: client.draw_chart("s", "c", to),
+        "GET /visualizations/s",
+        query={"name": "c", "format": "png", "theme": "light"},
+    ),
+    Call(
+        lambda client, _: client.evaluation_csv("s", "by_class"),
+        "GET /evaluation-tables/s",
+        query={"name": "by_class", "format": "csv"},
+    ),
+    Call(lambda client, to: client.download_model("s", to), "GET /download-model-h5/s"),
+    Call(
+        lambda client, to: client.download_model("s", to, path="r/m", framework="keras", model_format="h5"),
+        "GET /download-model-h5/s",
+        query={"type": "keras", "path": "r/m", "format": "h5"},
+    ),
+    Call(lambda client, to: client.download_archive("s", to), "GET /download-archive/s"),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.request)
+class TestCalls:
+    @pytest.fixture
+    def requests(self):
+        """What the service was asked."""
+        return []
+
+    @pytest.fixture
+    def client(self, requests):
+        listed = {name: [] for name in ("chunks", "files", "visualizations", "scalers", "evaluation_tables")}
+
+        def answer(request):
+            if request.url.host == "bucket":
+                return httpx.Response(200, content=b"x")
+            requests.append(request)
+            if failures:
+                raise failures.pop()
+            is_download = "/download-" in request.url.path
+            return httpx.Response(302, headers={"Location": "http://bucket/x"}) if is_download else success(**listed)
+
+        self.failures = failures = []
+        with Client("http://service", "token-1", backoff=QUICK, transport=httpx.MockTransport(answer)) as client:
+            yield client
+
+    def test_it_sends_what_the_api_expects(self, client, requests, tmp_path, call):
+        call.make(client, tmp_path / "x")
+        (request,) = requests
+        assert f"{request.method} {request.url.path.removeprefix('/api/training')}" == call.request
+        assert dict(request.url.params) == call.query
+        assert (json.loads(request.content) if request.content else None) == call.body
+        assert request.headers["User-Agent"] == f"trainshed/{VERSION}"
+
+    def test_it_waits_as_long_as_the_function_may_take(self, client, requests, tmp_path, call):
+        call.make(client, tmp_path / "x")
+        wait_s = 310 if call.is_long else 60
+        # A place in the pool is waited for without end: it is our own other calls that are in the way.
+        timeout = {"connect": 10, "read": wait_s, "write": wait_s, "pool": None}
+        assert [request.extensions["timeout"] for request in requests] == [timeout]
+
+    def test_it_is_repeated_only_where_a_second_one_changes_nothing(self, client, requests, tmp_path, call):
+        self.failures.append(httpx.ReadTimeout("late"))
+        if call.is_repeatable:
+            call.make(client, tmp_path / "x")
+        else:
+            with pytest.raises(UnreachableError):
+                call.make(client, tmp_path / "x")
+        assert len(requests) == 1 + call.is_repeatable
+
+
+def test_every_route_is_called_by_some_method():
+    routes = {f"{method} {path.format(session_id='s', upload_id='u')}" for method, path in ROUTES.values()}
+    assert {call.request for call in CALLS} == routes
+
+
+def test_a_closed_client_calls_nobody():
+    _, client = make_client()
+    client.close()
+    chunk = {"index": 0, "size": 1, "url": "http://bucket/0", "method": "PUT", "headers": {}}
+    for call in (lambda: client.get_session("s"), lambda: client.put_chunk(chunk, [b"x"])):
+        with pytest.raises(RuntimeError, match="closed"):
+            call()
+
+
+def test_a_chunk_is_sent_as_it_was_signed_and_without_the_access_token():
+    script, client = make_client(httpx.Response(200))
+    chunk = {"index": 0, "size": 2, "url": "http://bucket/0?s=1", "method": "PUT", "headers": {"x-goog-hash": "h"}}
+    with client:
+        client.put_chunk(chunk, [b"a", b"b"])
+    (request,) = script.requests
+    assert (request.method, str(request.url), request.read()) == ("PUT", "http://bucket/0?s=1", b"ab")
+    assert (request.headers["x-goog-hash"], request.headers["Content-Length"]) == ("h", "2")
+    assert not {"Authorization", "Transfer-Encoding"} & request.headers.keys()
+
+
+class TestErrors:
+    def refusal(self, answer):
+        _, client = make_client(answer)
+        with client, pytest.raises(ServiceError) as refusal:
+            client.train("s", "y")
+        return refusal.value
+
+    def test_the_request_id_comes_from_the_header_where_the_document_has_none(self):
+        document = {"code": "not_found", "detail": "No."}
+        answer = httpx.Response(404, json=document, headers={"X-Request-Id": "r"})
+        assert self.refusal(answer).request_id == "r"
+
+    @pytest.mark.parametrize("document", [{"details": [1]}, {"details": None}, {"retryable": "no"}])
+    def test_members_of_another_kind_are_left_out(self, document):
+        error = self.refusal(httpx.Response(409, json={"code": "conflict", "detail": "No.", **document}))
+        assert (error.code, error.details, error.retryable) == ("conflict", {}, False)
+
+    @pytest.mark.parametrize("content", [b"[]", b'{"code": "x"}', b'"text"', b"\xff"], ids=repr)
+    def test_a_document_that_is_none_of_ours_is_known_by_its_status(self, content):
+        error = self.refusal(httpx.Response(418, content=content, headers={"Retry-After": "7"}))
+        assert (error.code, error.retry_after_s) == ("http_418", 7)
+        assert str(error) == "/api/training/train/s answered 418 I'm a teapot."
+
+    def test_who_does_not_answer_is_named_with_the_reason(self):
+        _, client = make_client(httpx.ReadTimeout(""))
+        with client, pytest.raises(UnreachableError) as failure:
+            client.train("s", "y")
+        assert str(failure.value) == "http://service does not answer (ReadTimeout)."
+        assert isinstance(failure.value.__cause__, httpx.ReadTimeout)
+
+
+class TestAssembling:
+    def busy(self, **headers):
+        return httpx.Response(202, json={"success": True, "data": {}}, headers=headers)
+
+    def test_it_is_asked_for_again_when_the_service_says(self, monkeypatch):
+        waits = []
+        monkeypatch.setattr("trainshed.client.pause", lambda seconds, _: waits.append(seconds))
+        later = [self.busy(**{"Retry-After": "7"}), self.busy(), self.busy(**{"Retry-After": "0"})]
+        _, client = make_client(*later, success(state="assembled"))
+        with client:
+            assert client.assemble_upload("u")["state"] == "assembled"
+        assert waits == [7, 1, 0.1]
+
+    def test_waiting_for_it_ends(self, monkeypatch):
+        monkeypatch.setattr("trainshed.client.pause", lambda *_: None)
+        script, client = make_client(*[self.busy(**{"Retry-After": "600"}) for _ in range(9)])
+        with client, pytest.raises(UnreachableError, match="Upload u is still being assembled"):
+            client.assemble_upload("u")
+        assert len(script.requests) == 4
+
+    def test_who_stops_waits_no_longer(self):
+        stop = threading.Event()
+        stop.set()
+        script, client = make_client(*[self.busy(**{"Retry-After": "30"}) for _ in range(9)])
+        with client, pytest.raises(UnreachableError, match="still being assembled"):
+            client.assemble_upload("u", stop=stop)
+        assert len(script.requests) == 1
+
+
 class TestRepeating:
+    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+    def test_a_passing_failure_of_something_on_the_way_is_repeated_when_it_says(self, monkeypatch, status):
+        waits = []
+        monkeypatch.setattr("trainshed.client.pause", waits.append)
+        page = httpx.Response(status, html="x", headers={"Retry-After": "7"})
+        script, client = make_client(page, success(), backoff=PATIENT)
+        with client:
+            client.get_session("s")
+        assert (len(script.requests), waits) == (2, [pytest.approx(7, abs=0.001)])
+
+    def test_a_passing_failure_of_the_service_is_repeated_when_it_says_whatever_it_does(self, monkeypatch):
+        waits = []
+        monkeypatch.setattr("trainshed.client.pause", waits.append)
+        busy = problem(503, "queue_unavailable", retryable=True, headers={"Retry-After": "7"})
+        script, client = make_client(busy, success(), backoff=PATIENT)
+        with client:
+            client.train("s", "y")
+        assert (len(script.requests), waits) == (2, [pytest.approx(7, abs=0.001)])
+
+    @pytest.mark.parametrize("status", [400, 403, 404, 501])
+    def test_a_final_refusal_of_something_on_the_way_is_not_repeated(self, status):
+        script, client = make_client(httpx.Response(status, html="x"))
+        with client, pytest.raises(ServiceError):
+            client.get_session("s")
+        assert len(script.requests) == 1
+
     @pytest.mark.parametrize(
         "failure",
         [
@@ -231,6 +520,27 @@ class TestDownload:
             client.download_model("s", tmp_path / "model.h5")
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_bucket_that_is_busy_is_asked_again_when_it_says(self, tmp_path, monkeypatch):
+        waits = []
+        monkeypatch.setattr("trainshed.client.pause", waits.append)
+        busy = httpx.Response(503, headers={"Retry-After": "7"})
+        _, client = make_client(self.moved(), busy, httpx.Response(200, content=self.CONTENT), backoff=PATIENT)
+        with client:
+            client.download_model("s", tmp_path / "model.h5", file=self.file())
+        assert waits == [pytest.approx(7, abs=0.001)]
+
+    def test_a_bucket_that_stays_busy_is_one_sentence_after_some_tries(self, tmp_path):
+        script, client = make_client(self.moved(), *[httpx.Response(503) for _ in range(9)])
+        with client, pytest.raises(UnreachableError, match=r"model\.h5 broke off \(the bucket answers 503\)"):
+            client.download_model("s", tmp_path / "model.h5")
+        assert len(script.requests) == 1 + QUICK.attempts
+
+    @pytest.mark.parametrize("answer", [success(), httpx.Response(302)], ids=["a success", "a redirection"])
+    def test_an_answer_without_a_place_to_download_from_is_an_error(self, tmp_path, answer):
+        _, client = make_client(answer)
+        with client, pytest.raises(UnreachableError, match="without a place to download from"):
+            client.download_model("s", tmp_path / "model.h5")
+
     def test_a_folder_that_does_not_exist_is_one_sentence(self, tmp_path):
         _, client = make_client(self.moved(), httpx.Response(200, content=self.CONTENT))
         with client, pytest.raises(DownloadError, match="No such file"):
@@ -240,12 +550,14 @@ class TestDownload:
         waits = []
         monkeypatch.setattr("trainshed.client.pause", waits.append)
         making = httpx.Response(202, json={"success": True, "data": {}}, headers={"Retry-After": "7"})
-        script, client = make_client(making, making, self.moved(), httpx.Response(200, content=self.CONTENT))
+        script, client = make_client(
+            making, httpx.Response(202), self.moved(), httpx.Response(200, content=self.CONTENT)
+        )
         with client:
             client.download_archive("s", tmp_path / "s.zip")
         assert (tmp_path / "s.zip").read_bytes() == self.CONTENT
         assert script.requests[0].url.path == "/api/training/download-archive/s"
-        assert waits == [7.0, 7.0]
+        assert waits == [7.0, 1.0]
 
     def test_waiting_for_a_file_ends(self, tmp_path, monkeypatch):
         monkeypatch.setattr("trainshed.client.pause", lambda _: None)
