@@ -21,7 +21,7 @@ const ADVICE: Record<string, string> = {
   session_finalized: "Start a new session for more files.",
   data_set_invalid: "Mend the file and upload it again.",
   file_changed: "Choose the original file to continue, or cancel this upload and begin again.",
-  file_unreadable: "The file was moved, renamed or deleted. Choose it again.",
+  file_unreadable: "Choose it again to continue. Nothing that was sent is lost.",
   model_unavailable: "Take one of the other formats.",
   training_in_progress: "Wait for it, or cancel it first.",
   session_busy: "Wait a moment, then try again.",

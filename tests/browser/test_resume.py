@@ -1,6 +1,7 @@
 """300 MiB, and everything that goes wrong on the way."""
 
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -130,6 +131,29 @@ def test_another_file_of_the_same_name_does_not_continue_it(open_tab, session_id
     second.choose(other)
 
     expect(second.file("large.csv").get_by_role("alert")).to_contain_text("Choose the original file to continue")
+
+
+@pytest.mark.parametrize("accident", ["changed", "deleted"])
+def test_a_file_that_is_lost_while_it_is_sent_is_said_to_be_and_goes_on_when_it_is_back(
+    open_tab, session_id, large_file, tmp_path, accident
+):
+    tab = open_tab(strict=False)
+    lost = tmp_path / "large.csv"
+    shutil.copyfile(large_file, lost)
+    let_go = begin(tab, session_id, lost)
+    row = tab.file("large.csv")
+
+    if accident == "deleted":
+        lost.unlink()
+    else:
+        with lost.open("r+b") as file:
+            file.write(b"m")
+    expect(row.get_by_role("alert")).to_contain_text("changed, moved or deleted while it was uploaded. Choose it again")
+    let_go()
+    tab.choose(large_file)
+
+    expect_in(tab)
+    expect(tab.page.get_by_role("alert")).to_have_count(0)
 
 
 def test_expired_addresses_are_signed_again(open_tab, session_id, large_file):
