@@ -43,8 +43,8 @@ from trainshed.version import VERSION
 # sign_chunks takes no more in one call (docs/api.md).
 MOST_SIGNED_PER_CALL = 128
 _DOWNLOAD_PIECE_BYTES = 1 << 20
-# Longer than the longest function may take to answer (timeout_s in functions/manifest.yaml) [s].
-_LONG_ANSWER_S = 310.0
+# For the way there and back, after the longest that a function may take to answer [s].
+_WAY_S = 10.0
 # What the service makes on request is there after minutes, or has failed [s].
 _LONGEST_MAKING_S = 1800.0
 
@@ -138,7 +138,7 @@ class Client:
 
     def delete_session(self, session_id: str) -> DeletedSession:
         """Remove a session with everything in it. A second call is a ServiceError with status 404."""
-        return cast("DeletedSession", self._call("delete-session", session_id=session_id, timeout_s=_LONG_ANSWER_S))
+        return cast("DeletedSession", self._call("delete-session", session_id=session_id))
 
     def finalize_session(self, session_id: str) -> FinalizedSession:
         """Close a session to further uploads and count its rows."""
@@ -198,7 +198,7 @@ class Client:
         """
         waited_s = 0.0
         while waited_s <= deadline_s:
-            answer = self._send("assemble-upload", upload_id=upload_id, repeatable=True, timeout_s=_LONG_ANSWER_S)
+            answer = self._send("assemble-upload", upload_id=upload_id, repeatable=True)
             if answer.status_code != httpx.codes.ACCEPTED:
                 return cast("Upload", _data(answer))
             asked_s = retry_after_s(answer.headers.get("Retry-After"))
@@ -252,9 +252,7 @@ class Client:
 
     def abort_upload(self, upload_id: str) -> AbortedUpload:
         """Give an upload up and free its storage."""
-        return cast(
-            "AbortedUpload", self._call("abort-upload", upload_id=upload_id, repeatable=True, timeout_s=_LONG_ANSWER_S)
-        )
+        return cast("AbortedUpload", self._call("abort-upload", upload_id=upload_id, repeatable=True))
 
     # Training and results
 
@@ -315,9 +313,7 @@ class Client:
 
     def save_models(self, session_id: str) -> SavedModels:
         """Check and record the published models, so that they can be downloaded."""
-        return cast(
-            "SavedModels", self._call("save-model", session_id=session_id, repeatable=True, timeout_s=_LONG_ANSWER_S)
-        )
+        return cast("SavedModels", self._call("save-model", session_id=session_id, repeatable=True))
 
     def list_models(self, session_id: str) -> ModelList:
         """Return the models of a session."""
@@ -346,9 +342,7 @@ class Client:
         parameters = {} if points is None else {"points": str(points)}
         if columns is not None:
             parameters["columns"] = _csv_line(columns)
-        data = self._call(
-            "plot-variables", session_id=session_id, params=parameters, repeatable=True, timeout_s=_LONG_ANSWER_S
-        )
+        data = self._call("plot-variables", session_id=session_id, params=parameters, repeatable=True)
         return cast("PlotVariables", data)
 
     def visualizations(self, session_id: str) -> list[dict[str, Any]]:
@@ -521,7 +515,6 @@ class Client:
         json: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
         repeatable: bool = False,
-        timeout_s: float | None = None,
         **ids: str,
     ) -> httpx.Response:
         """Send a request to a function until it is answered, within the bounds of `backoff`.
@@ -530,7 +523,7 @@ class Client:
             repeatable: A second call changes nothing, so one whose answer was lost may be sent again.
             ids: What the variables of the function's route stand for.
         """
-        method, _ = ROUTES[name]
+        method, _, timeout_s = ROUTES[name]
         url = url_of(self._place, name, **ids)
         failures = 0
         is_renewed = False
@@ -544,9 +537,7 @@ class Client:
                     json=json,
                     params=params,
                     headers=authorization,
-                    timeout=httpx.USE_CLIENT_DEFAULT
-                    if timeout_s is None
-                    else httpx.Timeout(timeout_s, connect=10.0, pool=None),
+                    timeout=httpx.Timeout(timeout_s + _WAY_S, connect=_WAY_S, pool=None),
                 )
             except httpx.HTTPError as error:
                 failure = UnreachableError(f"{origin(url)} does not answer ({_reason(error)}).")

@@ -4,6 +4,7 @@ The names and routes are those of functions/manifest.yaml (compared by tests/arc
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from trainshed.errors import ServiceError, SettingsError
@@ -11,29 +12,42 @@ from trainshed.errors import ServiceError, SettingsError
 # What the front door has before every route; a function's own address has none.
 BASE_PATH = "/api/training"
 
-ROUTES: Mapping[str, tuple[str, str]] = {
-    "init-session": ("POST", "/init-session"),
-    "list-sessions": ("GET", "/list-sessions"),
-    "get-session": ("GET", "/session/{session_id}"),
-    "delete-session": ("POST", "/session/{session_id}/delete"),
-    "create-upload": ("POST", "/uploads"),
-    "sign-chunks": ("POST", "/uploads/{upload_id}/chunks"),
-    "get-upload": ("GET", "/uploads/{upload_id}"),
-    "assemble-upload": ("POST", "/uploads/{upload_id}/assemble"),
-    "abort-upload": ("POST", "/uploads/{upload_id}/abort"),
-    "finalize-session": ("POST", "/finalize-session"),
-    "train": ("POST", "/train/{session_id}"),
-    "get-training": ("GET", "/train/{session_id}"),
-    "cancel-training": ("POST", "/train/{session_id}/cancel"),
-    "save-model": ("POST", "/save-model/{session_id}"),
-    "list-models": ("GET", "/list-models-database/{session_id}"),
-    "download-model": ("GET", "/download-model-h5/{session_id}"),
-    "download-archive": ("GET", "/download-archive/{session_id}"),
-    "publish": ("POST", "/publish/{session_id}"),
-    "plot-variables": ("GET", "/plot-variables/{session_id}"),
-    "visualizations": ("GET", "/visualizations/{session_id}"),
-    "scalers": ("GET", "/scalers/{session_id}"),
-    "evaluation-tables": ("GET", "/evaluation-tables/{session_id}"),
+
+class Route(NamedTuple):
+    """How a function is asked.
+
+    Attributes:
+        timeout_s: The longest that it may take to answer [s].
+    """
+
+    method: str
+    path: str
+    timeout_s: int
+
+
+ROUTES: Mapping[str, Route] = {
+    "init-session": Route("POST", "/init-session", 30),
+    "list-sessions": Route("GET", "/list-sessions", 30),
+    "get-session": Route("GET", "/session/{session_id}", 30),
+    "delete-session": Route("POST", "/session/{session_id}/delete", 300),
+    "create-upload": Route("POST", "/uploads", 60),
+    "sign-chunks": Route("POST", "/uploads/{upload_id}/chunks", 60),
+    "get-upload": Route("GET", "/uploads/{upload_id}", 60),
+    "assemble-upload": Route("POST", "/uploads/{upload_id}/assemble", 300),
+    "abort-upload": Route("POST", "/uploads/{upload_id}/abort", 300),
+    "finalize-session": Route("POST", "/finalize-session", 60),
+    "train": Route("POST", "/train/{session_id}", 60),
+    "get-training": Route("GET", "/train/{session_id}", 30),
+    "cancel-training": Route("POST", "/train/{session_id}/cancel", 60),
+    "save-model": Route("POST", "/save-model/{session_id}", 540),
+    "list-models": Route("GET", "/list-models-database/{session_id}", 30),
+    "download-model": Route("GET", "/download-model-h5/{session_id}", 60),
+    "download-archive": Route("GET", "/download-archive/{session_id}", 120),
+    "publish": Route("POST", "/publish/{session_id}", 60),
+    "plot-variables": Route("GET", "/plot-variables/{session_id}", 300),
+    "visualizations": Route("GET", "/visualizations/{session_id}", 60),
+    "scalers": Route("GET", "/scalers/{session_id}", 30),
+    "evaluation-tables": Route("GET", "/evaluation-tables/{session_id}", 30),
 }
 
 # The address of a front door, or the address of each function by its name, as Terraform outputs them.
@@ -53,7 +67,7 @@ def url_of(place: Place, name: str, **ids: str) -> str:
     """
     for variable, text in ids.items():
         _check_id(variable.removesuffix("_id"), text)
-    _, path = ROUTES[name]
+    path = ROUTES[name].path
     return _base(place, name) + path.format(**{variable: quote(text, safe="") for variable, text in ids.items()})
 
 

@@ -30,8 +30,13 @@ def test_the_typescript_client_knows_every_function_that_users_call_but_the_old_
 
 
 def test_the_python_client_calls_the_routes_of_the_manifest():
-    for name, (method, path) in ROUTES.items():
-        assert f"{method} {path}" in listed(name), name
+    for name, route in ROUTES.items():
+        assert f"{route.method} {route.path}" in listed(name), name
+
+
+def test_the_python_client_waits_as_long_as_a_function_may_take():
+    for name, route in ROUTES.items():
+        assert route.timeout_s == MANIFEST[name]["timeout_s"], name
 
 
 def test_the_python_client_knows_every_function_that_users_call_but_the_old_one():
