@@ -57,6 +57,11 @@ test("pieces are as large as the memory for them at most, and no byte of the nex
   expect(lengths).toEqual([64, 64, 22]);
 });
 
+test("a small file takes no more memory than it has bytes", async () => {
+  const { value } = await new Reading(new Blob([content])).pieces(0, 10).next();
+  expect(value.buffer.byteLength).toBe(content.length);
+});
+
 test("an empty file has no pieces", async () => {
   expect(await read(new Reading(new Blob([])), 0, 0)).toHaveLength(0);
 });

@@ -21,7 +21,8 @@ export class Reading {
 
   constructor(file: Blob, pieceBytes = PIECE_BYTES) {
     this.#file = file;
-    this.#memory = new ArrayBuffer(pieceBytes);
+    // Of a folder's thousands of small files, each would have as much as a large one.
+    this.#memory = new ArrayBuffer(Math.min(pieceBytes, Math.max(1, file.size)));
   }
 
   /** Yield a range piece by piece; a piece is good until the next one is asked for. Ask for one range at a time. */
