@@ -263,6 +263,29 @@ def test_a_question_that_is_dismissed_deletes_nothing(open_tab, session_of_alice
     assert alice.get_session(session_id)["session_id"] == session_id
 
 
+def test_a_deletion_whose_answer_is_lost_is_said_to_be_done(open_tab, session_of_alice, alice):
+    session_id = session_of_alice(title="To be deleted")
+    tab = open_tab(strict=False)
+    tab.go_to_session(session_id)
+    lost = []
+
+    def lose_the_first(route):
+        if lost:
+            route.continue_()
+            return
+        lost.append(route.fetch().status)
+        route.abort()
+
+    tab.page.route("**/delete", lose_the_first)
+    tab.click("Delete")
+    tab.click("Delete session")
+
+    tab.see("“To be deleted” is deleted.")
+    expect(tab.heading("Sessions")).to_be_visible()
+    assert lost == [200]
+    alice.init_session(session_id)
+
+
 def test_a_deletion_under_way_keeps_its_question(open_tab, session_of_alice):
     session_id = session_of_alice()
     tab = open_tab(strict=False)

@@ -1,4 +1,4 @@
-import type { SessionDetails } from "@trainshed/client";
+import { isTrainshedError, type SessionDetails } from "@trainshed/client";
 import type { Signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { Icon } from "../components/icons";
@@ -148,6 +148,11 @@ function Head({ session, sessionId }: { session: SessionDetails | undefined; ses
   );
 }
 
+/** Somebody else may have deleted it, or we have, and the answer was lost on its way. */
+function unlessGone(reason: unknown): void {
+  if (!isTrainshedError(reason, "session_not_found")) throw reason;
+}
+
 function DeleteDialog({ session, onClose }: { session: SessionDetails; onClose: () => void }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
@@ -158,7 +163,7 @@ function DeleteDialog({ session, onClose }: { session: SessionDetails; onClose: 
     try {
       await withoutLoading(async () => {
         await queueOf(session.session_id).cancelAll();
-        await service().sessions.remove(session.session_id);
+        await service().sessions.remove(session.session_id).catch(unlessGone);
         say(`“${titleOf(session)}” is deleted.`);
         goTo(SESSIONS);
       });
