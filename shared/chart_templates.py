@@ -6,6 +6,7 @@ Colors: Okabe and Ito, https://jfly.uni-koeln.de/color/ (told apart with any col
 or shape.
 """
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _LABELED_CELLS = 15
 _LONGEST_LEGEND = 20
 _MOST_TITLE_LINES = 3
 _CHARACTER_PIXELS = 8.5
+# A line of an axis's labels, across: what stands closer overlaps.
+_LEAST_LABEL_PIXELS = 12
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,10 @@ def _encoding(field: str, column: Column, pixels: float, **more: Any) -> dict[st
         # In the order in which they come: classes and features were ordered by who published them.
         encoding |= {"type": "nominal", "sort": None}
         axis["labelOverlap"] = "greedy"
+        # Vega looks at each pair of labels: of thousands for seconds, and for what nobody could read.
+        names = list(dict.fromkeys(value for value in column.values if value is not None))
+        if len(names) > (most := max(1, round(pixels / _LEAST_LABEL_PIXELS))):
+            axis["values"] = names[:: math.ceil(len(names) / most)]
     return encoding | {"axis": axis}
 
 

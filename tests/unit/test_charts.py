@@ -114,6 +114,26 @@ def test_as_many_rows_as_allowed_are_drawn(kind):
     assert len(drawn(a_chart(kind, data))) > 10_000
 
 
+def bars(names: list[str]) -> dict:
+    data = {"x": names, "y": list(range(len(names)))}
+    return {"name": "c", "kind": "bar", "x": {"field": "x"}, "y": {"field": "y"}, "data": data}
+
+
+def test_of_more_names_than_have_room_each_so_manieth_is_a_label():
+    """Vega looks at each pair of labels: 10,000 took it 13 s, of the 60 that its function has."""
+    names = [f"name {n}" for n in range(MOST_ROWS)]
+    spec = vega_lite(read_chart(bars(names)))
+    labels = spec["encoding"]["y"]["axis"]["values"]
+    assert spec["height"] / 24 < len(labels) <= spec["height"] / 12
+    assert labels == names[:: names.index(labels[1])]
+
+
+def test_names_that_have_room_are_all_labels():
+    names = [f"name {n}" for n in range(60)]
+    svg = drawn(bars(names))
+    assert [name for name in names if f">{name}<" not in svg] == []
+
+
 def test_drawing_5000_points_takes_less_memory_than_its_function_has():
     """In a process of its own, whose highest use counts. The function has 1 GiB (functions/manifest.yaml).
 
