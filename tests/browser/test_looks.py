@@ -1,6 +1,7 @@
 """What every page must be: readable for everybody, in both themes, at every width, whatever people call things."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -214,6 +215,29 @@ def test_charts_of_any_trainer_are_drawn_and_never_run(open_tab, session_of_alic
     else:
         expect(tab.page.locator("figure svg[role=img]")).to_be_visible()
     assert tab.page.locator("figure img, figure script").count() == 0
+
+
+def test_names_beside_many_bars_do_not_stand_in_each_other(open_tab, session_of_alice):
+    """As the importances of hundreds of features have them."""
+    names = [f"feature_number_{n}" for n in range(400)]
+    data = {"x": names, "y": list(range(400))}
+    chart = hostile_chart("bar") | {"title": "Importance", "x": {"field": "x"}, "y": {"field": "y"}, "data": data}
+    del chart["series"], chart["color"]
+    tab = open_tab()
+    answer = {"success": True, "data": {"session_id": "x", "count": 1, "visualizations": [chart]}}
+    tab.page.route(re.compile("/visualizations/"), lambda route: route.fulfill(json=answer))
+    tab.go_to_session(session_of_alice(), "results")
+
+    drawn = tab.page.locator("figure svg[role=img]")
+    expect(drawn).to_be_visible()
+    boxes = sorted(
+        [label.bounding_box() for label in drawn.locator("text").filter(has_text="feature_").all()],
+        key=lambda box: box["y"],
+    )
+    assert len(boxes) > 100
+    # A hair is left for how letters are rounded.
+    assert [one for one, below in pairwise(boxes) if one["y"] + one["height"] * 0.8 > below["y"]] == []
+    assert drawn.locator("rect").count() == 400
 
 
 def test_skeletons_stand_where_the_page_will_be(open_tab, trained):

@@ -32,6 +32,7 @@ export function useWidth(): { ref: { current: HTMLDivElement | null }; width: nu
 const TOP = 8;
 const RIGHT = 12;
 const LETTER = 6.2;
+const LINE = 12;
 
 /** Draws axes, and what stands between them. The height is given, so that nothing moves when the width is known. */
 export function Frame({ label, height, x, y, children, over }: {
@@ -55,14 +56,15 @@ function Drawing({ label, height, width, x, y, children, over }: {
   label: string; height: number; width: number; x: AxisSpec; y: AxisSpec;
   children: (area: Area) => ComponentChildren; over?: (share: number | null) => void;
 }) {
-  const yTicks = y.ticks(Math.max(2, Math.floor(height / 48)));
-  const left = Math.max(24, ...yTicks.map((tick) => tick.text.length * LETTER + 10));
   const hasTitle = Boolean(x.title);
   const bottom = hasTitle ? 38 : 22;
   const top = y.title ? 24 : TOP;
-  const innerWidth = Math.max(10, width - left - RIGHT);
   const innerHeight = Math.max(10, height - top - bottom);
-  const area: Area = { x: linear(x.domain, [0, innerWidth]), y: linear(y.domain, [innerHeight, 0]), width: innerWidth, height: innerHeight };
+  const down = linear(y.domain, [innerHeight, 0]);
+  const yTicks = apart(y.ticks(Math.max(2, Math.floor(height / 48))), down);
+  const left = Math.max(24, ...yTicks.map((tick) => tick.text.length * LETTER + 10));
+  const innerWidth = Math.max(10, width - left - RIGHT);
+  const area: Area = { x: linear(x.domain, [0, innerWidth]), y: down, width: innerWidth, height: innerHeight };
   const xTicks = roomy(x.ticks(Math.max(3, Math.floor(innerWidth / 56))), area.x, innerWidth);
   const move = over && ((event: PointerEvent): void => {
     const box = (event.currentTarget as SVGElement).getBoundingClientRect();
@@ -92,6 +94,16 @@ function Drawing({ label, height, width, x, y, children, over }: {
       </g>
     </svg>
   );
+}
+
+/** Leave out marks whose texts would stand in each other. */
+function apart(ticks: readonly Tick[], y: Scale): Tick[] {
+  let last = -Infinity;
+  return ticks.filter(({ value }) => {
+    if (Math.abs(y(value) - last) < LINE) return false;
+    last = y(value);
+    return true;
+  });
 }
 
 /** Leave out marks whose texts would touch, or leave the picture. */
