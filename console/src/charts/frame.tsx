@@ -62,7 +62,7 @@ function Drawing({ label, height, width, x, y, children, over }: {
   const innerHeight = Math.max(10, height - top - bottom);
   const down = linear(y.domain, [innerHeight, 0]);
   const yTicks = apart(y.ticks(Math.max(2, Math.floor(height / 48))), down);
-  const left = Math.max(24, ...yTicks.map((tick) => tick.text.length * LETTER + 10));
+  const left = Math.max(24, ...yTicks.map((tick) => tick.text.length * LETTER + 12));
   const innerWidth = Math.max(10, width - left - RIGHT);
   const area: Area = { x: linear(x.domain, [0, innerWidth]), y: down, width: innerWidth, height: innerHeight };
   const xTicks = roomy(x.ticks(Math.max(3, Math.floor(innerWidth / 56))), area.x, innerWidth);
