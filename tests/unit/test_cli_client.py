@@ -310,7 +310,8 @@ def test_a_chunk_is_sent_as_it_was_signed_and_without_the_access_token():
     (request,) = script.requests
     assert (request.method, str(request.url), request.read()) == ("PUT", "http://bucket/0?s=1", b"ab")
     assert (request.headers["x-goog-hash"], request.headers["Content-Length"]) == ("h", "2")
-    assert not {"Authorization", "Transfer-Encoding"} & request.headers.keys()
+    assert "Authorization" not in request.headers
+    assert "Transfer-Encoding" not in request.headers
 
 
 class TestErrors:
@@ -342,6 +343,30 @@ class TestErrors:
             client.train("s", "y")
         assert str(failure.value) == "http://service does not answer (ReadTimeout)."
         assert isinstance(failure.value.__cause__, httpx.ReadTimeout)
+
+
+class TestRenewal:
+    class Source:
+        renewals = 0
+
+        def __call__(self):
+            return f"token-{self.renewals}"
+
+        def renew(self):
+            self.renewals += 1
+
+    def test_a_token_that_is_refused_again_is_renewed_once_and_then_an_error(self):
+        refusals = [problem(401, "unauthenticated") for _ in range(4)]
+        script, client = make_client(*refusals, token=self.Source())
+        with client, pytest.raises(ServiceError, match="unauthenticated"):
+            client.get_session("s")
+        assert [request.headers["Authorization"] for request in script.requests] == ["Bearer token-0", "Bearer token-1"]
+
+    def test_it_takes_none_of_the_tries(self):
+        failures = [httpx.Response(502, html="x") for _ in range(QUICK.attempts - 1)]
+        _, client = make_client(problem(401, "unauthenticated"), *failures, success(id="s"), token=self.Source())
+        with client:
+            assert client.get_session("s")["id"] == "s"
 
 
 class TestAssembling:
@@ -459,6 +484,10 @@ class TestBackoff:
     def test_what_the_server_asks_for_is_waited_at_least_but_not_for_ever(self):
         assert Backoff(first_s=1, longest_s=10).wait_s(1, 5.0) >= 5
         assert Backoff(first_s=1, longest_s=10).wait_s(1, 3600.0) == 10
+
+    def test_who_are_all_told_the_same_come_back_at_different_times(self):
+        waits = [Backoff(first_s=1, longest_s=10).wait_s(1, 5.0) for _ in range(200)]
+        assert 5 <= min(waits) < 5.5 < max(waits) <= 6
 
     @pytest.mark.parametrize(
         ("value", "seconds"),

@@ -267,6 +267,16 @@ with Client(sys.argv[1]) as client:
     assert peak_bytes < 16 << 20
 
 
+def test_the_short_way_makes_the_session_unless_an_upload_of_it_is_continued(service, client, tmp_path):
+    path = make_file(tmp_path, 2_500)
+    client.upload("another", path, file_name="first.bin")
+    assert service.sessions == {SESSION, "another"}
+    upload_id = make_started_upload(client, path, [1])
+    service.requests.clear()
+    assert client.upload(SESSION, str(path), upload_id=upload_id)["uploadId"] == upload_id
+    assert "POST /init-session" not in service.requests
+
+
 class TestResuming:
     def test_only_missing_chunks_are_sent(self, service, client, tmp_path):
         path = make_file(tmp_path, 10_000)
