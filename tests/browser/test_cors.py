@@ -25,12 +25,20 @@ FUNCTIONS = """async ([url, headers]) => {
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """Refuses everything, and lets a page see it as far as `allowed` says."""
+    """Refuses everything, and lets a page see it as far as `allowed` says.
+
+    Attributes:
+        asked: The addresses of all requests.
+    """
 
     allowed: ClassVar[dict[str, str]] = {}
+    asked: ClassVar[list[str]] = []
 
     def answer(self) -> None:
+        self.asked.append(self.path)
         self.send_response(200 if self.command == "OPTIONS" else 403)
+        # An answer from before somebody mended the rule says nothing about the rule.
+        self.send_header("Cache-Control", "max-age=3600")
         for name, value in self.allowed.items():
             self.send_header(name, value)
         self.send_header("Content-Length", "0")
@@ -115,6 +123,26 @@ def test_what_a_bucket_lacks_is_named(page, origin, elsewhere, allow, missing, s
     fault = page.evaluate(BUCKET, [f"{elsewhere}/chunks/u/0?X-Goog-Signature=s", SENT])
 
     assert fault.startswith(f"{elsewhere} {said} for {origin}: add it to the bucket's CORS rule")
+
+
+def test_a_bucket_is_asked_without_the_signature(page, elsewhere, allow):
+    allow(without="x-goog-hash")
+    Elsewhere.asked.clear()
+
+    assert page.evaluate(BUCKET, [f"{elsewhere}/chunks/u/0?X-Goog-Signature=s", SENT])
+
+    assert set(Elsewhere.asked) == {"/chunks/u/0"}
+
+
+def test_a_rule_that_is_mended_is_no_fault_any_more(page, elsewhere, allow):
+    for fault, arguments in (
+        (BUCKET, [f"{elsewhere}/chunks/u/1", SENT]),
+        (FUNCTIONS, [f"{elsewhere}/init-session", ["Authorization"]]),
+    ):
+        allow(without="origin")
+        assert page.evaluate(fault, arguments)
+        allow()
+        assert page.evaluate(fault, arguments) is None
 
 
 @pytest.mark.parametrize(
