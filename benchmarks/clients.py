@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, Playwright, sync_playwright
 
-from benchmarks.measuring import MIB, Figure, median_of_pairs, running_stack, seconds, show, table_file
+from benchmarks.measuring import MIB, Figure, hand_out_memory, median_of_pairs, running_stack, seconds, show, table_file
 from benchmarks.uploads import Bench, put_all
 from dev import chromium as chromium_program
 from dev import npm
@@ -63,6 +63,7 @@ class Benchmark:
     """A file of 512 MiB, and every way to send it; each returns how long it took until all bytes were stored [s]."""
 
     def __init__(self, bench: Bench, path: Path, folder: Path, playwright: Playwright, peers_url: str) -> None:
+        self.stack = bench.stack
         self._bench = bench
         self._path = path
         self._folder = folder
@@ -200,10 +201,10 @@ def browser(benchmark: Benchmark) -> list[Figure]:
     bare = "bare requests of Chromium for signed URLs and nothing else"
     curl = "curl --parallel of signed URLs"
     figures = [
-        _against(ours, benchmark.by_client, curl, benchmark.by_curl, 0.7),
+        _against(benchmark, ours, benchmark.by_client, curl, benchmark.by_curl, 0.7),
         # How much of the first is the browser's and how much the client's.
-        _against(bare, benchmark.by_bare_requests, curl, benchmark.by_curl, None),
-        _against(ours, benchmark.by_client, bare, benchmark.by_bare_requests, None),
+        _against(benchmark, bare, benchmark.by_bare_requests, curl, benchmark.by_curl, None),
+        _against(benchmark, ours, benchmark.by_client, bare, benchmark.by_bare_requests, None),
     ]
     longest_ms = benchmark.longest_task_ms()
     what = "longest task of the page's thread meanwhile, in another run"
@@ -216,7 +217,9 @@ def browser(benchmark: Benchmark) -> list[Figure]:
 def link(benchmark: Benchmark) -> list[Figure]:
     """The TypeScript client in Chromium against curl, both over a link as fast as users have one, not over loopback."""
     what = "512 MiB through client/ in Chromium over 1 Gbit/s, until the bucket has it"
-    return [_against(what, benchmark.by_client, "curl --parallel over the same link", benchmark.by_curl, 0.7)]
+    return [
+        _against(benchmark, what, benchmark.by_client, "curl --parallel over the same link", benchmark.by_curl, 0.7)
+    ]
 
 
 def uppy(benchmark: Benchmark) -> list[Figure]:
@@ -225,10 +228,17 @@ def uppy(benchmark: Benchmark) -> list[Figure]:
     peer = "Uppy's aws-s3, the same chunks"
     return [
         _against(
-            what, benchmark.by_client, f"{peer}, each signed by the same function when Uppy asks", benchmark.by_uppy, 1
+            benchmark,
+            what,
+            benchmark.by_client,
+            f"{peer}, each signed by the same function when Uppy asks",
+            benchmark.by_uppy,
+            1,
         ),
         # Nobody can sign a file's parts before it is chosen: what signing costs Uppy, nothing that has to be reached.
-        _against(what, benchmark.by_client, f"{peer}, signed before", benchmark.by_uppy_with_signed_chunks, None),
+        _against(
+            benchmark, what, benchmark.by_client, f"{peer}, signed before", benchmark.by_uppy_with_signed_chunks, None
+        ),
     ]
 
 
@@ -237,9 +247,9 @@ def tus(benchmark: Benchmark) -> list[Figure]:
     what = "512 MiB through client/ in Chromium"
     to = "tus-js-client to tus-node-server"
     return [
-        _against(what, benchmark.by_client, f"{to}, into the bucket", benchmark.by_tus_to_bucket, 1),
+        _against(benchmark, what, benchmark.by_client, f"{to}, into the bucket", benchmark.by_tus_to_bucket, 1),
         # No bucket, no second hop: what it is to be compared with, but nothing that has to be reached.
-        _against(what, benchmark.by_client, f"{to}, into a folder", benchmark.by_tus_to_folder, None),
+        _against(benchmark, what, benchmark.by_client, f"{to}, into a folder", benchmark.by_tus_to_folder, None),
     ]
 
 
@@ -247,13 +257,26 @@ def python(benchmark: Benchmark) -> list[Figure]:
     """The Python client; against the same chunks by PUT alone."""
     peer = "parallel PUT of the same chunks"
     what = "512 MiB by the Python client, until the bucket has it"
-    return [_against(what, benchmark.by_python, peer, benchmark.by_plain_puts, 0.85)]
+    return [_against(benchmark, what, benchmark.by_python, peer, benchmark.by_plain_puts, 0.85)]
 
 
 def _against(
-    what: str, ours: Callable[[], float], peer: str, theirs: Callable[[], float], limit: float | None
+    benchmark: Benchmark,
+    what: str,
+    ours: Callable[[], float],
+    peer: str,
+    theirs: Callable[[], float],
+    limit: float | None,
 ) -> Figure:
-    ours_s, theirs_s, ratio = median_of_pairs(N_PAIRS, ours, theirs)
+    def alike(measure: Callable[[], float]) -> Callable[[], float]:
+        def measured() -> float:
+            # For the chunks, and for what is made of them.
+            hand_out_memory(benchmark.stack, 3 * FILE_BYTES)
+            return measure()
+
+        return measured
+
+    ours_s, theirs_s, ratio = median_of_pairs(N_PAIRS, alike(ours), alike(theirs))
     size = FILE_BYTES / MIB
     measured, compared = f"{size / ours_s:.0f} MiB/s", f"{peer}: {size / theirs_s:.0f} MiB/s"
     result = f"{1 / ratio:.2f}"

@@ -80,6 +80,22 @@ def median_of_pairs(n: int, first: Callable[[], float], second: Callable[[], flo
     )
 
 
+def hand_out_memory(stack: LocalStack, size: int) -> None:
+    """Let the machine have that much memory at hand for files, whoever comes next: write a file, and delete it [bytes].
+
+    A virtual machine is slow at the first touch of memory. Of two that write files in turns, the one that comes after
+    the larger deletion would be the quicker one, for nothing that it does.
+    """
+    path = stack.home.path / "memory"
+    block = bytes(8 * MIB)
+    with path.open("wb") as file:
+        for _ in range(0, size, len(block)):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
+
+
 class ServerProcess:
     """One server of the stack, with its children, seen through /proc."""
 

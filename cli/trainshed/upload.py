@@ -26,7 +26,7 @@ import httpx
 from google_crc32c import extend
 
 from trainshed.answers import NewUpload, SignedChunk, Upload, UploadProgress
-from trainshed.client import MOST_SIGNED_PER_CALL, Client
+from trainshed.client import Client
 from trainshed.errors import FileChangedError, ServiceError, TrainshedError, UploadError
 from trainshed.retry import TRANSIENT_STATUSES, pause, retry_after_s
 
@@ -349,11 +349,13 @@ class _Transfer:
         are_ours = True
         with ThreadPoolExecutor(n_workers, thread_name_prefix="put-chunk") as pool:
             try:
-                for indices in _batches(missing, first=2 * n_workers):
+                # As many wait as are sent: the next batch is read and signed while bytes flow. A larger one would take
+                # longer than that.
+                n_ahead = 2 * n_workers
+                for indices in _batches(missing, n_ahead):
                     for chunk in self._sign(indices):
                         under_way[pool.submit(self._put, chunk)] = chunk["index"]
-                        # As many wait as are sent: the next batch is read and signed while bytes flow.
-                        while len(under_way) >= 2 * n_workers:
+                        while len(under_way) >= n_ahead:
                             are_ours &= self._collect(under_way)
                 while under_way:
                     are_ours &= self._collect(under_way)
@@ -466,13 +468,9 @@ def _pieces(file: BinaryIO, offset: int, size: int) -> Iterator[bytes]:
         yield piece
 
 
-def _batches(indices: Sequence[int], *, first: int) -> Iterator[Sequence[int]]:
-    """Cut into batches that double up to the most that one call signs: the first bytes flow soon, calls stay few."""
-    start, size = 0, min(first, MOST_SIGNED_PER_CALL)
-    while start < len(indices):
+def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(indices), size):
         yield indices[start : start + size]
-        start += size
-        size = min(2 * size, MOST_SIGNED_PER_CALL)
 
 
 def _bucket_code(answer: httpx.Response) -> str:
