@@ -40,8 +40,6 @@ from trainshed.retry import TRANSIENT_STATUSES, Backoff, pause, retry_after_s
 from trainshed.routes import ROUTES, Place, origin, url_of
 from trainshed.version import VERSION
 
-# sign_chunks takes no more in one call (docs/api.md).
-MOST_SIGNED_PER_CALL = 128
 _DOWNLOAD_PIECE_BYTES = 1 << 20
 # For the way there and back, after the longest that a function may take to answer [s].
 _WAY_S = 10.0
