@@ -124,6 +124,30 @@ def test_a_drop_of_no_file_of_a_person_leads_nowhere_and_says_why(
     expect(alert).to_have_count(0)
 
 
+@pytest.mark.parametrize("address", ["", "new"])
+def test_what_the_browser_cannot_read_of_a_drop_is_named(open_tab, session_of_alice, small_file, tmp_path, address):
+    session_of_alice()
+    (tmp_path / "gone.csv").write_text("a,b\n1,2\n")
+    tab = open_tab(
+        script="const { webkitGetAsEntry: before } = DataTransferItem.prototype;"
+        " DataTransferItem.prototype.webkitGetAsEntry = function () { const entry = before.call(this);"
+        " const fail = (_, failed) => failed(new DOMException('It is gone.', 'NotFoundError'));"
+        " if (entry.name === 'gone.csv') entry.file = fail;"
+        " return entry }"
+    )
+    tab.go(address)
+    place = tab.heading("Sessions" if address == "" else "Drop the files of your data set here")
+    expect(place).to_be_visible()
+    before = tab.page.url
+
+    drag(tab, place, small_file, tmp_path / "gone.csv")
+
+    alert = tab.page.get_by_role("alert")
+    expect(alert).to_contain_text("Nothing in it can be uploaded.")
+    expect(alert).to_contain_text("The browser cannot read “gone.csv”: It is gone.")
+    assert tab.page.url == before
+
+
 def test_why_nothing_of_a_drop_is_taken_is_in_view_from_the_end_of_the_list(open_tab, session_of_alice, tmp_path):
     (tmp_path / "empty").mkdir()
     for _ in range(8):

@@ -9,13 +9,13 @@ export function DropZone({ title, hint, onFiles, compact = false }: { title: str
   const folder = useRef<HTMLInputElement>(null);
   const [isOver, setOver] = useState(false);
   const [nothing, setNothing] = useState<string | null>(null);
-  const take = (found: Dropped[]): void => {
-    const { files: wanted, why } = sift(found);
+  const take = async (brought: Promise<Dropped[]>): Promise<void> => {
+    const { files: wanted, why } = await sift(brought);
     setNothing(why);
     if (why === null) onFiles(wanted);
   };
   const choose = (input: HTMLInputElement): void => {
-    void chosen(input.files).then(take);
+    void take(chosen(input.files));
     // The same file may be chosen again.
     input.value = "";
   };
@@ -34,7 +34,7 @@ export function DropZone({ title, hint, onFiles, compact = false }: { title: str
         onDrop={(event) => {
           event.preventDefault();
           setOver(false);
-          if (event.dataTransfer) void dropped(event.dataTransfer).then(take);
+          if (event.dataTransfer) void take(dropped(event.dataTransfer));
         }}
       >
         <Icon name="up" size={compact ? 18 : 28} />

@@ -89,8 +89,7 @@ export function SessionsPage() {
       onDrop={(event) => {
         event.preventDefault();
         if (!event.dataTransfer) return;
-        void dropped(event.dataTransfer).then((found) => {
-          const { files, why } = sift(found);
+        void sift(dropped(event.dataTransfer)).then(({ files, why }) => {
           setNothing(why);
           if (why !== null) {
             // Above the list, of which the end may be in view.

@@ -32,16 +32,21 @@ export async function dropped(transfer: DataTransfer): Promise<Dropped[]> {
   return sorted(found, new Slices());
 }
 
+/** Something that was dropped lies where the browser may not look, or is gone. */
+class UnreadableError extends Error {}
+
 async function collect(entry: FileSystemEntry, found: Dropped[]): Promise<void> {
+  const failed = (reject: (error: Error) => void) => (cause: DOMException) =>
+    reject(new UnreadableError(`The browser cannot read “${entry.fullPath.replace(/^\//, "")}”: ${cause.message}`, { cause }));
   if (entry.isFile) {
-    const file = await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
+    const file = await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, failed(reject)));
     found.push({ file, path: entry.fullPath.replace(/^\//, "") });
     return;
   }
   const reader = (entry as FileSystemDirectoryEntry).createReader();
   for (;;) {
     // A call answers at most 100 of them.
-    const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, failed(reject)));
     if (some.length === 0) return;
     for (const inner of some) await collect(inner, found);
   }
@@ -90,7 +95,14 @@ async function merge(left: readonly Dropped[], right: readonly Dropped[], slices
 const CLUTTER: ReadonlySet<string> = new Set([".DS_Store", "Thumbs.db", "desktop.ini"]);
 
 /** What a person brought, without what the system put there; where nothing is left, why. */
-export function sift(found: readonly Dropped[]): { files: Dropped[]; why: string | null } {
+export async function sift(brought: Promise<readonly Dropped[]>): Promise<{ files: Dropped[]; why: string | null }> {
+  let found: readonly Dropped[];
+  try {
+    found = await brought;
+  } catch (error) {
+    if (!(error instanceof UnreadableError)) throw error;
+    return { files: [], why: error.message };
+  }
   const files = found.filter(({ file }) => !CLUTTER.has(file.name));
   if (files.length > 0) return { files, why: null };
   const names = [...new Set(found.map(({ file }) => file.name))].sort();
