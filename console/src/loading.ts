@@ -2,6 +2,8 @@ import { signal } from "@preact/signals";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { failureOf } from "./failures";
 
+/** Until something of which nothing is known yet is asked for again. */
+const AFTER_FAILURE_MS = 4000;
 const holds = signal(0);
 const underWay = new Set<AbortController>();
 
@@ -52,7 +54,7 @@ export function useLoaded<Value>(
     }
     lastKeys.current = key;
     const again = (value: Value | undefined): void => {
-      const wait = everyMs?.(value) ?? null;
+      const wait = (value === undefined ? everyMs && AFTER_FAILURE_MS : everyMs?.(value)) ?? null;
       if (wait === null || controller.signal.aborted) return;
       timer = setTimeout(() => (document.hidden ? again(value) : run()), wait);
     };
