@@ -107,3 +107,16 @@ def _confused(mint: Mint, claims: Mapping[str, Any]) -> str:
 
 def _encoded(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+class RenewableToken:
+    """A token source of a client that counts how often it was told to renew."""
+
+    def __init__(self) -> None:
+        self.renewals = 0
+
+    def __call__(self) -> str:
+        return f"token-{self.renewals}"
+
+    def renew(self) -> None:
+        self.renewals += 1

@@ -100,6 +100,17 @@ test("after a failure the file is opened again, and not the failed stream asked 
   expect(opened).toEqual([0, 128]);
 });
 
+test("after a stream has failed in the middle of a read, which keeps the memory, the file can be read again", async () => {
+  const file = new Blob([content]);
+  const failing = new ReadableStream({ type: "bytes", pull: (controller) => controller.error(new DOMException("gone", "NotReadableError")) });
+  vi.spyOn(Blob.prototype, "stream").mockReturnValueOnce(failing as ReturnType<Blob["stream"]>);
+  const reading = new Reading(file, 64);
+  await expect(read(reading, 0, 300)).rejects.toThrow("gone");
+  expect(await read(reading, 0, 300)).toEqual(content.subarray(0, 300));
+  expect(await read(reading, 300, 1000)).toEqual(content.subarray(300));
+  vi.restoreAllMocks();
+});
+
 test("where files are no byte streams they are read by slices", async () => {
   const { file } = counted();
   const getReader = vi.spyOn(ReadableStream.prototype, "getReader").mockImplementation(() => {

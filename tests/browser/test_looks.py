@@ -192,8 +192,7 @@ def test_a_curve_of_one_point_has_steps_without_fractions(open_tab, session_of_a
         "data": {"epoch": [1], "loss": [0.25]},
     }
     tab = open_tab()
-    answer = {"success": True, "data": {"session_id": "x", "count": 1, "visualizations": [chart]}}
-    tab.page.route(re.compile("/visualizations/"), lambda route: route.fulfill(json=answer))
+    answer_with(tab, "visualizations", {"session_id": "x", "count": 1, "visualizations": [chart]})
     tab.go_to_session(session_of_alice(), "results")
 
     drawn = tab.page.locator("figure svg[role=img]")
@@ -205,8 +204,7 @@ def test_a_curve_of_one_point_has_steps_without_fractions(open_tab, session_of_a
 def test_charts_of_any_trainer_are_drawn_and_never_run(open_tab, session_of_alice, kind):
     chart = hostile_chart(kind)
     tab = open_tab()
-    answer = {"success": True, "data": {"session_id": "x", "count": 1, "visualizations": [chart]}}
-    tab.page.route(re.compile("/visualizations/"), lambda route: route.fulfill(json=answer))
+    answer_with(tab, "visualizations", {"session_id": "x", "count": 1, "visualizations": [chart]})
     tab.go_to_session(session_of_alice(), "results")
 
     expect(tab.page.locator("figcaption")).to_have_text(HOSTILE)
@@ -224,8 +222,7 @@ def test_names_beside_many_bars_do_not_stand_in_each_other(open_tab, session_of_
     chart = hostile_chart("bar") | {"title": "Importance", "x": {"field": "x"}, "y": {"field": "y"}, "data": data}
     del chart["series"], chart["color"]
     tab = open_tab()
-    answer = {"success": True, "data": {"session_id": "x", "count": 1, "visualizations": [chart]}}
-    tab.page.route(re.compile("/visualizations/"), lambda route: route.fulfill(json=answer))
+    answer_with(tab, "visualizations", {"session_id": "x", "count": 1, "visualizations": [chart]})
     tab.go_to_session(session_of_alice(), "results")
 
     drawn = tab.page.locator("figure svg[role=img]")

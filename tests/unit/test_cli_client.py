@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.tokens import RenewableToken
 from trainshed.auth import PasswordSignIn
 from trainshed.client import Client
 from trainshed.errors import DownloadError, ServiceError, SettingsError, SignInError, UnreachableError
@@ -346,25 +347,16 @@ class TestErrors:
 
 
 class TestRenewal:
-    class Source:
-        renewals = 0
-
-        def __call__(self):
-            return f"token-{self.renewals}"
-
-        def renew(self):
-            self.renewals += 1
-
     def test_a_token_that_is_refused_again_is_renewed_once_and_then_an_error(self):
         refusals = [problem(401, "unauthenticated") for _ in range(4)]
-        script, client = make_client(*refusals, token=self.Source())
+        script, client = make_client(*refusals, token=RenewableToken())
         with client, pytest.raises(ServiceError, match="unauthenticated"):
             client.get_session("s")
         assert [request.headers["Authorization"] for request in script.requests] == ["Bearer token-0", "Bearer token-1"]
 
     def test_it_takes_none_of_the_tries(self):
         failures = [httpx.Response(502, html="x") for _ in range(QUICK.attempts - 1)]
-        _, client = make_client(problem(401, "unauthenticated"), *failures, success(id="s"), token=self.Source())
+        _, client = make_client(problem(401, "unauthenticated"), *failures, success(id="s"), token=RenewableToken())
         with client:
             assert client.get_session("s")["id"] == "s"
 

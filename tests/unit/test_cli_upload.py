@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.fakes.upload_service import FakeUploadService, Fault, RefusedError, crc32c, running
+from tests.tokens import RenewableToken
 from trainshed.client import Client
 from trainshed.errors import FileChangedError, ServiceError, UploadError
 from trainshed.retry import Backoff
@@ -487,20 +488,11 @@ class TestFaults:
         assert service.uploads[upload["uploadId"]].content == path.read_bytes()
 
     def test_a_token_that_ends_while_the_file_is_sent_is_renewed(self, service, tmp_path):
-        class Source:
-            renewals = 0
-
-            def __call__(self):
-                return f"token-{self.renewals}"
-
-            def renew(self):
-                self.renewals += 1
-
         def end_it_once(index):
             if index == 5 and not source.renewals:
                 service.api_faults.append(Fault(401, "unauthenticated"))
 
-        source, path = Source(), make_file(tmp_path, 200_000)
+        source, path = RenewableToken(), make_file(tmp_path, 200_000)
         service.on_put = end_it_once
         with Client(service.url, source, backoff=QUICK) as client:
             upload = upload_file(client, SESSION, path)

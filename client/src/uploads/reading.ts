@@ -14,15 +14,16 @@ const PIECE_BYTES = 2 << 20;
  */
 export class Reading {
   readonly #file: Blob;
-  #memory: ArrayBuffer;
+  readonly #pieceBytes: number;
+  #memory = new ArrayBuffer();
   #reader: ReadableStreamBYOBReader | null = null;
   /** Where the stream is. */
   #at = 0;
 
   constructor(file: Blob, pieceBytes = PIECE_BYTES) {
     this.#file = file;
-    // Of a folder's thousands of small files, each would have as much as a large one.
-    this.#memory = new ArrayBuffer(Math.min(pieceBytes, Math.max(1, file.size)));
+    // Of a folder's thousands of small files, each would have as much memory as a large one.
+    this.#pieceBytes = Math.min(pieceBytes, Math.max(1, file.size));
   }
 
   /** Yield a range piece by piece; a piece is good until the next one is asked for. Ask for one range at a time. */
@@ -30,7 +31,7 @@ export class Reading {
     if (!this.#reader || from !== this.#at) this.#open(from);
     try {
       while (this.#at < to) {
-        const wanted = Math.min(this.#memory.byteLength, to - this.#at);
+        const wanted = Math.min(this.#pieceBytes, to - this.#at);
         const piece = await (this.#reader ? this.#next(this.#reader, wanted) : this.#slice(wanted));
         if (piece.length === 0) throw new Error(`it ends before byte ${to}`);
         this.#at += piece.length;
@@ -46,11 +47,14 @@ export class Reading {
     // Nobody waits for it, and a stream that has failed says so once more.
     this.#reader?.cancel().catch(() => undefined);
     this.#reader = null;
+    this.#memory = new ArrayBuffer();
   }
 
   #open(from: number): void {
     this.close();
     this.#at = from;
+    // A stream that fails keeps what it was to fill.
+    this.#memory = new ArrayBuffer(this.#pieceBytes);
     try {
       this.#reader = this.#file.slice(from).stream().getReader({ mode: "byob" });
     } catch {
